@@ -1,0 +1,1 @@
+"""Floor 2: modules on a MACE backbone."""

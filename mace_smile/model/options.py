@@ -1,0 +1,110 @@
+"""Hyperparameters of :class:`~mace_smile.model.smile_mace.SmileMACE`: a field, a docstring."""
+
+import math
+from dataclasses import dataclass
+
+CHARGE_HEADS = ("local", "none")
+TOTAL_CHARGE_CONSTRAINTS = ("exact", "penalty", "none")
+ELECTROSTATICS = ("ewald", "none")
+COULOMB_TERMS = ("long_range",)
+BOUNDARIES = ("auto", "periodic", "slab", "open")
+SCREENINGS = ("none", "uncoupled")
+
+
+@dataclass(frozen=True)
+class SmileOptions:
+    """What a SmileMACE has beside its MACE backbone.
+
+    :raises ValueError: when a field has a value that is not allowed, or two fields
+        contradict each other; the message names the field, the value and the remedy.
+    """
+
+    charge_head: str = "local"
+    """``local``: static charges read out of the node features; ``none``: no charges."""
+    total_charge_constraint: str = "exact"
+    """How the charges are made to add up to the total charge: ``exact`` (a shift over the
+    learned atoms), ``penalty`` (a term of the loss) or ``none``."""
+    electrostatics: str = "ewald"
+    """Electrostatic energy of the charges by torch-pme: ``ewald``, or ``none``."""
+    coulomb_terms: str = "long_range"
+    """``long_range``: the smooth part of Gaussian-smeared charges (S4 eq. 2)."""
+    smearing: float = 1.0
+    """Width sigma of the Gaussian charges in A. With ``long_range`` it is physics."""
+    lr_wavelength: float | None = None
+    """Shortest wavelength of the reciprocal sum in A; None is the smearing, which is
+    converged to a relative 3e-9."""
+    boundary: str = "auto"
+    """``auto`` takes each structure's ``pbc`` (three axes: periodic, two: slab, none:
+    open); the other values hold for all structures."""
+    slab_axis: int = 2
+    """Cell axis (0, 1, 2) along the slab normal, used only with ``boundary="slab"``."""
+    slab_vacuum: float = 3.0
+    """Vacuum of the model's own slab cell in units of the larger in-plane length: the
+    interaction of images falls as exp(-2 pi gap / a)."""
+    screening: str = "none"
+    """Born effective charges: ``none``, or ``uncoupled``, an equivariant readout of its own."""
+    screening_value: float | None = None
+    """Factor s from energy charges to response charges; None is sqrt(1 + susceptibility)."""
+    susceptibility: float = 0.0
+    """Electronic susceptibility chi of the macro-dipole relation along slab normals (S0
+    eq. 4); 0 is SMILE0."""
+    charge_channels: int = 32
+    """Width of the hidden layer of the charge head."""
+    born_channels: int = 16
+    """Number of vectors and rank-2 tensors the Born-charge head builds at each atom."""
+
+    def __post_init__(self) -> None:
+        for field, allowed in (
+            ("charge_head", CHARGE_HEADS),
+            ("total_charge_constraint", TOTAL_CHARGE_CONSTRAINTS),
+            ("electrostatics", ELECTROSTATICS),
+            ("coulomb_terms", COULOMB_TERMS),
+            ("boundary", BOUNDARIES),
+            ("screening", SCREENINGS),
+        ):
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError(f"`{field}` is '{value}' but must be one of {', '.join(allowed)}")
+        for field in ("smearing", "lr_wavelength", "slab_vacuum", "screening_value"):
+            value = getattr(self, field)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{field}` is {value} but must be positive and finite")
+        for field in ("charge_channels", "born_channels"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1")
+        if self.slab_axis not in (0, 1, 2):
+            raise ValueError(f"`slab_axis` is {self.slab_axis} but must be 0, 1 or 2")
+        if not (math.isfinite(self.susceptibility) and self.susceptibility > -1.0):
+            raise ValueError(
+                f"`susceptibility` is {self.susceptibility} but must be above -1: the dipole "
+                "is divided by 1 + susceptibility"
+            )
+
+    @property
+    def has_charges(self) -> bool:
+        """Whether the model predicts static charges."""
+        return self.charge_head != "none"
+
+    @property
+    def has_electrostatics(self) -> bool:
+        """Whether the charges enter the energy."""
+        return self.has_charges and self.electrostatics != "none"
+
+    @property
+    def has_born_charges(self) -> bool:
+        """Whether the model predicts Born effective charges."""
+        return self.screening != "none"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every output of an atom depends on its receptive field only."""
+        return not self.has_electrostatics and not (
+            self.has_charges and self.total_charge_constraint == "exact"
+        )
+
+    @property
+    def scale(self) -> float:
+        """The factor s from energy charges to response charges (PHYSICS: three scales)."""
+        if self.screening_value is None:
+            return math.sqrt(1.0 + self.susceptibility)
+        return self.screening_value

@@ -1,0 +1,350 @@
+"""SmileMACE: a MACE with charges, electrostatics, dipoles and Born effective charges.
+
+The energy of a structure is
+
+.. math::
+
+    U = U_{MACE} + \\frac{1}{2} \\sum_i q_i \\phi_i
+
+with charges q_i read out of the node features. Forces and stress are its exact derivatives,
+all charge derivatives included. The model *holds* a MACE: with charges that are zero it
+returns the energies, forces and stresses of the MACE inside, bit for bit.
+"""
+
+from typing import Any, Dict, List, Optional
+
+import torch
+from e3nn.util.jit import compile_mode
+from mace.modules.utils import get_outputs
+from torch.jit import Final
+
+from mace_smile.model.charges import complete_charges
+from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
+from mace_smile.model.options import SmileOptions
+from mace_smile.model.versions import FORMAT_VERSION, upgrade
+from mace_smile.physics.electrostatics import Electrostatics
+from mace_smile.physics.polarization import (
+    compute_dipole,
+    screen_along_normal,
+    slab_normal,
+    wrap_at_vacuum_gap,
+)
+
+
+@compile_mode("script")
+class SmileMACE(torch.nn.Module):
+    """A ScaleShiftMACE with charge heads, electrostatics and response.
+
+    :param backbone: a ``mace.modules.ScaleShiftMACE``; it is held, not copied.
+    :param options: what to add to it.
+    :raises ValueError: for a backbone that is no ScaleShiftMACE.
+    """
+
+    # Named so that MACE's tools find them; e3nn's compiler must not look into them.
+    __jit_unused_properties__ = [
+        "interactions",
+        "products",
+        "readouts",
+        "node_embedding",
+        "radial_embedding",
+        "spherical_harmonics",
+        "atomic_energies_fn",
+        "scale_shift",
+    ]
+
+    has_charges: Final[bool]
+    has_electrostatics: Final[bool]
+    has_born_charges: Final[bool]
+
+    def __init__(self, backbone: torch.nn.Module, options: SmileOptions) -> None:
+        super().__init__()
+        if type(backbone).__name__ != "ScaleShiftMACE":
+            raise ValueError(
+                f"the backbone is a {type(backbone).__name__} but must be a ScaleShiftMACE: "
+                "train with --model MACE or --model ScaleShiftMACE"
+            )
+        self.format_version = FORMAT_VERSION
+        self.options = options
+        self.backbone = backbone
+        self.heads: List[str] = list(backbone.heads)
+        self.register_buffer("r_max", backbone.r_max.detach().clone())
+        self.register_buffer("atomic_numbers", backbone.atomic_numbers.detach().clone())
+        self.register_buffer("num_interactions", backbone.num_interactions.detach().clone())
+
+        self.has_charges = options.has_charges
+        self.has_electrostatics = options.has_electrostatics
+        self.has_born_charges = options.has_born_charges
+        self.exact_total_charge = options.total_charge_constraint == "exact"
+        self.scale = options.scale
+        self.susceptibility = options.susceptibility
+        self.boundary = options.boundary
+        self.slab_axis = options.slab_axis
+
+        layers = layer_irreps(backbone)
+        n_elements = len(self.atomic_numbers)
+        self.charge_heads = torch.nn.ModuleDict()
+        if self.has_charges:
+            self.charge_heads["charges"] = ChargeHead(layers, n_elements, options.charge_channels)
+        if self.has_born_charges:
+            self.charge_heads["born_effective_charges"] = BornChargeHead(
+                layers,
+                n_elements,
+                options.born_channels,
+                float(self.r_max),
+                float(backbone.interactions[0].avg_num_neighbors),
+            )
+        if self.has_electrostatics:
+            self.electrostatics = Electrostatics(
+                options.smearing,
+                options.smearing if options.lr_wavelength is None else options.lr_wavelength,
+                options.slab_vacuum,
+            )
+
+    def forward(
+        self,
+        data: Dict[str, torch.Tensor],
+        training: bool = False,
+        compute_force: bool = True,
+        compute_virials: bool = False,
+        compute_stress: bool = False,
+        compute_displacement: bool = False,
+        compute_hessian: bool = False,
+        compute_edge_forces: bool = False,
+        compute_atomic_stresses: bool = False,
+        lammps_mliap: bool = False,
+    ) -> Dict[str, Optional[torch.Tensor]]:
+        """Energy, forces, charges, dipoles and Born effective charges of a batch.
+
+        :param data: MACE's batch dictionary. Beside MACE's own entries it may hold
+            ``total_charge`` ``(n_graphs,)`` in e, ``pbc`` ``(n_graphs, 3)``, and
+            ``given_charges`` and ``given_mask`` ``(n_atoms,)`` or ``(n_atoms, 1)``.
+        :param training: keep the graph, for a loss on forces.
+        :return: MACE's outputs and ``electrostatic_energy`` ``(n_graphs,)`` in eV; ``charges``
+            and ``response_charges`` ``(n_atoms,)`` in e; ``response_dipole`` and
+            ``macro_dipole`` ``(n_graphs, 3)`` in e A; ``predicted_total_charge``
+            ``(n_graphs,)`` in e; ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field
+            index first. What the model does not have is None.
+        :raises NotImplementedError: for Hessians, edge forces, atomic stresses and ML-IAP.
+        """
+        if compute_hessian or compute_edge_forces or compute_atomic_stresses or lammps_mliap:
+            raise NotImplementedError(
+                "SmileMACE has no Hessian, edge forces, atomic stresses or ML-IAP interface: "
+                "they would lack the electrostatic part; use finite differences of the forces, "
+                "or an exported model in LAMMPS"
+            )
+        positions = data["positions"]
+        cell = data["cell"]
+        output = self.backbone(
+            data,
+            training=training,
+            compute_force=False,
+            compute_virials=False,
+            compute_stress=False,
+            compute_displacement=compute_displacement or compute_virials or compute_stress,
+        )
+        node_feats = output["node_feats"]
+        displacement = output["displacement"]
+        energy = output["energy"]
+        interaction_energy = output["interaction_energy"]
+        node_energy = output["node_energy"]
+        assert node_feats is not None
+        assert energy is not None
+        assert interaction_energy is not None
+        assert node_energy is not None
+        assert displacement is not None
+        n_graphs = int(data["ptr"].numel() - 1)
+
+        # MACE strains the positions in place of the given ones, but not the cell.
+        strain = 0.5 * (displacement + displacement.transpose(-1, -2))
+        cells = cell.view(-1, 3, 3)
+        cells = cells + torch.matmul(cells, strain)
+        strained = data["positions"]
+
+        electrostatic_energy = torch.zeros_like(interaction_energy)
+        charges: Optional[torch.Tensor] = None
+        response_charges: Optional[torch.Tensor] = None
+        response_dipole: Optional[torch.Tensor] = None
+        macro_dipole: Optional[torch.Tensor] = None
+        predicted_total_charge: Optional[torch.Tensor] = None
+        if self.has_charges:
+            raw_charges = self.charge_heads["charges"](node_feats, data["node_attrs"])
+            q = complete_charges(raw_charges, data, self.scale, self.exact_total_charge)
+            whole, periodic = self.whole_structures(strained, cells, data)
+            if self.has_electrostatics:
+                potential = self.potential(q, whole, cells, periodic, data["ptr"])
+                atom_energy = 0.5 * q * potential
+                electrostatic_energy = electrostatic_energy.index_add(
+                    0, data["batch"], atom_energy
+                )
+                node_energy = node_energy + atom_energy
+                energy = energy + electrostatic_energy
+                interaction_energy = interaction_energy + electrostatic_energy
+            born_scale = self.scale * q
+            dipole = compute_dipole(born_scale, whole, data["batch"], n_graphs)
+            charges = q
+            response_charges = born_scale
+            response_dipole = dipole
+            macro_dipole = self.screened_dipole(dipole, cells, periodic)
+            predicted_total_charge = torch.zeros_like(interaction_energy).index_add(
+                0, data["batch"], born_scale
+            )
+
+        born_effective_charges: Optional[torch.Tensor] = None
+        if self.has_born_charges:
+            # Before the forces: outside training `get_outputs` frees the graph. Nothing
+            # differentiates this readout by the positions, so it holds no graph to them.
+            sender, receiver = data["edge_index"][0], data["edge_index"][1]
+            vectors = (strained[receiver] - strained[sender] + data["shifts"]).detach()
+            born_effective_charges = self.charge_heads["born_effective_charges"](
+                node_feats if training else node_feats.detach(),
+                data["node_attrs"],
+                data["edge_index"],
+                vectors,
+                self.atomic_numbers,
+            )
+
+        forces, virials, stress, _, _ = get_outputs(
+            energy=interaction_energy,
+            positions=positions,
+            cell=cell,
+            displacement=displacement,
+            training=training,
+            compute_force=compute_force,
+            compute_virials=compute_virials,
+            compute_stress=compute_stress,
+        )
+        return {
+            "energy": energy,
+            "node_energy": node_energy,
+            "interaction_energy": interaction_energy,
+            "electrostatic_energy": electrostatic_energy,
+            "forces": forces,
+            "edge_forces": None,
+            "virials": virials,
+            "stress": stress,
+            "atomic_virials": None,
+            "atomic_stresses": None,
+            "hessian": None,
+            "displacement": displacement,
+            "node_feats": node_feats,
+            "charges": charges,
+            "response_charges": response_charges,
+            "response_dipole": response_dipole,
+            "macro_dipole": macro_dipole,
+            "predicted_total_charge": predicted_total_charge,
+            "born_effective_charges": born_effective_charges,
+        }
+
+    def whole_structures(
+        self, positions: torch.Tensor, cells: torch.Tensor, data: Dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of slabs made whole at the vacuum gap, and the periodic axes.
+
+        Structures read with ``pbc`` along two axes are whole already; only engines that know
+        no slabs hand one over as periodic, with ``boundary="slab"`` stored in the model.
+
+        :return: positions ``(n_atoms, 3)`` in A and flags ``(n_graphs, 3)``, bool.
+        """
+        n_graphs = cells.shape[0]
+        shape = (n_graphs, 3)
+        if self.boundary == "auto":
+            return positions, data["pbc"].view(-1, 3)
+        if self.boundary == "open":
+            return positions, torch.zeros(shape, dtype=torch.bool, device=positions.device)
+        periodic = torch.ones(shape, dtype=torch.bool, device=positions.device)
+        if self.boundary == "periodic":
+            return positions, periodic
+        periodic[:, self.slab_axis] = False
+        given = data["pbc"].view(-1, 3)
+        ptr = data["ptr"]
+        whole: List[torch.Tensor] = []
+        for graph in range(n_graphs):
+            atoms = positions[int(ptr[graph]) : int(ptr[graph + 1])]
+            if bool(given[graph, self.slab_axis]):
+                atoms = wrap_at_vacuum_gap(
+                    atoms, cells[graph], self.slab_axis, float(self.r_max)
+                )
+            whole.append(atoms)
+        return torch.cat(whole), periodic
+
+    def potential(
+        self,
+        charges: torch.Tensor,
+        positions: torch.Tensor,
+        cells: torch.Tensor,
+        periodic: torch.Tensor,
+        ptr: torch.Tensor,
+    ) -> torch.Tensor:
+        """Electrostatic potential at all atoms of the batch, ``(n_atoms,)`` in V.
+
+        One structure at a time: torch-pme takes one cell.
+        """
+        potentials: List[torch.Tensor] = []
+        for graph in range(ptr.numel() - 1):
+            first, last = int(ptr[graph]), int(ptr[graph + 1])
+            potentials.append(
+                self.electrostatics(
+                    charges[first:last], positions[first:last], cells[graph], periodic[graph]
+                )
+            )
+        return torch.cat(potentials)
+
+    def screened_dipole(
+        self, dipole: torch.Tensor, cells: torch.Tensor, periodic: torch.Tensor
+    ) -> torch.Tensor:
+        """Macro dipole, ``(n_graphs, 3)`` in e A: by 1 + chi along slab normals (S0 eq. 4)."""
+        if self.susceptibility == 0.0:
+            return dipole
+        dipoles: List[torch.Tensor] = []
+        for graph in range(dipole.shape[0]):
+            flags = periodic[graph].to(torch.int64)
+            if int(flags.sum()) == 2:
+                normal = slab_normal(cells[graph], int(torch.argmin(flags)))
+                dipoles.append(screen_along_normal(dipole[graph], normal, self.susceptibility))
+            else:
+                dipoles.append(dipole[graph])
+        return torch.stack(dipoles)
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Restore a stored model, upgrading older formats and refusing newer ones."""
+        super().__setstate__(upgrade(state))
+
+    @property
+    def interactions(self) -> torch.nn.ModuleList:
+        """Interaction blocks of the backbone."""
+        return self.backbone.interactions
+
+    @property
+    def products(self) -> torch.nn.ModuleList:
+        """Product blocks of the backbone."""
+        return self.backbone.products
+
+    @property
+    def readouts(self) -> torch.nn.ModuleList:
+        """Energy readouts of the backbone."""
+        return self.backbone.readouts
+
+    @property
+    def node_embedding(self) -> torch.nn.Module:
+        """Element embedding of the backbone."""
+        return self.backbone.node_embedding
+
+    @property
+    def radial_embedding(self) -> torch.nn.Module:
+        """Radial basis of the backbone."""
+        return self.backbone.radial_embedding
+
+    @property
+    def spherical_harmonics(self) -> torch.nn.Module:
+        """Spherical harmonics of the backbone."""
+        return self.backbone.spherical_harmonics
+
+    @property
+    def atomic_energies_fn(self) -> torch.nn.Module:
+        """Isolated-atom energies of the backbone."""
+        return self.backbone.atomic_energies_fn
+
+    @property
+    def scale_shift(self) -> torch.nn.Module:
+        """Scale and shift of the backbone's interaction energy."""
+        return self.backbone.scale_shift

@@ -1,0 +1,1 @@
+"""Floor 1: electrostatics, polarization and response as functions of plain tensors."""

@@ -1,0 +1,90 @@
+"""Dipole of charges, slabs made whole at the vacuum gap, and the macro-dipole relation.
+
+A dipole-corrected slab shows the dipole
+
+.. math::
+
+    \\mu^{tot} = \\mu / (1 + \\chi), \\quad \\mu = \\sum_i \\tilde q_i r_i
+
+along its normal (S0 eqs. 4 and 6); along all other axes there is no such factor.
+"""
+
+import torch
+
+
+def slab_normal(cell: torch.Tensor, axis: int) -> torch.Tensor:
+    """Unit normal of the plane of the two other cell vectors.
+
+    :param cell: shape ``(3, 3)``, in A.
+    :param axis: index of the cell vector that is not periodic.
+    :return: shape ``(3,)``; its sign makes (first, second, normal) right-handed.
+    """
+    cross = torch.linalg.cross(cell[(axis + 1) % 3], cell[(axis + 2) % 3])
+    return cross / torch.linalg.norm(cross)
+
+
+def wrap_at_vacuum_gap(
+    positions: torch.Tensor, cell: torch.Tensor, axis: int, minimum_gap: float
+) -> torch.Tensor:
+    """Positions moved by whole cell vectors so that the seam lies in the largest gap.
+
+    Atoms of a slab that were stored across the cell boundary come together again; a slab
+    that was whole stays where it is, up to a common translation into the cell.
+
+    :param positions: shape ``(n_atoms, 3)``, in A.
+    :param cell: shape ``(3, 3)``, in A, all three vectors given.
+    :param axis: index of the cell vector across the slab.
+    :param minimum_gap: smallest vacuum along the normal in A that counts as one.
+    :return: shape ``(n_atoms, 3)``, in A, differentiable in positions and cell.
+    :raises ValueError: when the largest gap is not wider than ``minimum_gap``.
+    """
+    fractional = (positions @ torch.linalg.inv(cell))[:, axis].detach()
+    inside = fractional - torch.floor(fractional)  # [0, 1)
+    ordered = torch.sort(inside)[0]
+    following = torch.cat([ordered[1:], ordered[:1] + 1.0])
+    gaps = following - ordered
+    widest = int(torch.argmax(gaps))
+    height = torch.abs(cell[axis] @ slab_normal(cell, axis))
+    gap = round(100 * float(gaps[widest] * height)) / 100
+    if gap <= minimum_gap:
+        raise ValueError(
+            f"the slab has no vacuum gap along cell axis {axis}: the widest is {gap} A but must "
+            f"exceed {minimum_gap} A; enlarge the cell along that axis, or treat the structure "
+            "as periodic"
+        )
+    seam = 0.5 * (ordered[widest] + following[widest])
+    seam = seam - torch.floor(seam)
+    lower = torch.where(seam < 0.5, seam, seam - 1.0)  # the slab fills (lower, lower + 1)
+    wrapped = inside - torch.floor(inside - lower)
+    images = torch.round(wrapped - fractional)
+    return positions + images.unsqueeze(-1) * cell[axis]
+
+
+def compute_dipole(
+    charges: torch.Tensor, positions: torch.Tensor, batch: torch.Tensor, n_graphs: int
+) -> torch.Tensor:
+    """Dipole of each structure, from - to +.
+
+    :param charges: shape ``(n_atoms,)``, in e.
+    :param positions: shape ``(n_atoms, 3)``, in A; the dipole of a charged structure refers
+        to the coordinate origin.
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    :param n_graphs: number of structures.
+    :return: shape ``(n_graphs, 3)``, in e A.
+    """
+    dipole = torch.zeros((n_graphs, 3), dtype=positions.dtype, device=positions.device)
+    return dipole.index_add(0, batch, charges.unsqueeze(-1) * positions)
+
+
+def screen_along_normal(
+    vector: torch.Tensor, normal: torch.Tensor, susceptibility: float
+) -> torch.Tensor:
+    """The vector with its part along the normal divided by 1 + chi (S0 eq. 4).
+
+    :param vector: shape ``(3,)``: a dipole, or a field in vacuum.
+    :param normal: unit normal of the slab, shape ``(3,)``.
+    :param susceptibility: electronic susceptibility chi.
+    :return: shape ``(3,)``, unit of ``vector``.
+    """
+    along = (vector @ normal) * normal
+    return vector - along * (susceptibility / (1.0 + susceptibility))

@@ -1,0 +1,67 @@
+"""What Born effective charges do: the force of a field, and their sum rule.
+
+Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a: the field index a stands before the
+displacement index b, everywhere.
+"""
+
+import torch
+
+from mace_smile.physics.polarization import slab_normal
+
+
+def field_forces(
+    born_effective_charges: torch.Tensor, electric_field: torch.Tensor
+) -> torch.Tensor:
+    """Forces of a homogeneous field, F_ib = sum_a E_a Z[i, a, b].
+
+    :param born_effective_charges: shape ``(n_atoms, 3, 3)``, in e, field index first.
+    :param electric_field: shape ``(3,)``, in V/A.
+    :return: shape ``(n_atoms, 3)``, in eV/A.
+    """
+    return torch.einsum("iab,a->ib", born_effective_charges, electric_field)
+
+
+def force_carrier(
+    positions: torch.Tensor, cell: torch.Tensor, forces: torch.Tensor
+) -> torch.Tensor:
+    """A term for each atom of value zero whose gradient is minus a given force.
+
+    It lets an engine that only differentiates the energy feel a force that has no energy. The
+    displacement is taken at fixed fractional coordinates, so the stress does not change.
+
+    :param positions: shape ``(n_atoms, 3)``, in A.
+    :param cell: shape ``(3, 3)``, in A; zero rows stand for axes that are not
+        periodic (none, one or all three).
+    :param forces: shape ``(n_atoms, 3)``, in eV/A, used as constants.
+    :return: shape ``(n_atoms,)``, in eV, zero.
+    """
+    missing = torch.linalg.norm(cell, dim=1) == 0
+    n_missing = int(missing.to(torch.int64).sum())
+    if n_missing == 3:
+        displacement = positions - positions.detach()
+    else:
+        filled = cell
+        if n_missing == 1:  # a slab: any vector off its plane serves
+            axis = int(torch.argmax(missing.to(torch.int64)))
+            filled = torch.where(missing.unsqueeze(-1), slab_normal(cell, axis), cell)
+        fractional = positions @ torch.linalg.inv(filled)
+        displacement = (fractional - fractional.detach()) @ filled.detach()
+    return -(displacement * forces.detach()).sum(dim=-1)
+
+
+def acoustic_sum(
+    born_effective_charges: torch.Tensor, batch: torch.Tensor, n_graphs: int
+) -> torch.Tensor:
+    """Sum of the Born effective charges of each structure; physically total charge times 1.
+
+    :param born_effective_charges: shape ``(n_atoms, 3, 3)``, in e.
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    :param n_graphs: number of structures.
+    :return: shape ``(n_graphs, 3, 3)``, in e.
+    """
+    total = torch.zeros(
+        (n_graphs, 3, 3),
+        dtype=born_effective_charges.dtype,
+        device=born_effective_charges.device,
+    )
+    return total.index_add(0, batch, born_effective_charges)

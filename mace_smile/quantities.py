@@ -1,0 +1,104 @@
+"""The table of names: every quantity this package reads, predicts or exports, written once.
+
+Each entry says what the quantity is, whether it belongs to an atom or a structure, its
+shape for one atom or structure, its unit, the key that holds its label in extended XYZ
+files, and the name of the output in an exported metatomic model. The rest of the code
+imports this module and uses ``quantities.CHARGES`` instead of a string.
+"""
+
+from dataclasses import dataclass
+
+# Names of model outputs, of evaluation (with a prefix) and of the export.
+ENERGY = "energy"  # (n_graphs,) eV
+FORCES = "forces"  # (n_atoms, 3) eV/A
+STRESS = "stress"  # (n_graphs, 3, 3) eV/A^3
+ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, self term removed
+CHARGES = "charges"  # (n_atoms,) e, energy scale
+RESPONSE_CHARGES = "response_charges"  # (n_atoms,) e, Born scale
+RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, sum of response charges times r
+MACRO_DIPOLE = "macro_dipole"  # (n_graphs, 3) e A, the dipole DFT reports
+BORN_EFFECTIVE_CHARGES = "born_effective_charges"  # (n_atoms, 3, 3) e, field index first
+
+# Names of labels that are not outputs, and of inputs.
+DIPOLE = "dipole"  # MACE's name of the label of MACRO_DIPOLE
+TOTAL_CHARGE = "total_charge"  # (n_graphs,) e
+GIVEN_CHARGES = "given_charges"  # (n_atoms,) e, bare charges of e.g. an electrode
+GIVEN_MASK = "given_mask"  # (n_atoms,) non-zero where the given charge holds
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One row of the table."""
+
+    name: str
+    """Name of the output or input in this package."""
+    per_atom: bool
+    """True for one value an atom, False for one value a structure."""
+    shape: tuple[int, ...]
+    """Shape of the value of one atom or of one structure."""
+    unit: str
+    """Unit, as metatomic's unit parser reads it."""
+    key: str
+    """Default key of the label in extended XYZ files."""
+    metatomic: str
+    """Name of the output in an exported model, empty where it is not exported."""
+    meaning: str
+    """One sentence on what it is, with its sign."""
+
+
+TABLE: tuple[Quantity, ...] = (
+    Quantity(ENERGY, False, (), "eV", "REF_energy", "energy", "total energy without a field"),
+    Quantity(FORCES, True, (3,), "eV/A", "REF_forces", "", "minus the derivative of the energy"),
+    Quantity(
+        STRESS,
+        False,
+        (3, 3),
+        "eV/A^3",
+        "REF_stress",
+        "",
+        "derivative of the energy with respect to strain, by volume",
+    ),
+    Quantity(
+        CHARGES,
+        True,
+        (),
+        "e",
+        "REF_charges",
+        "charge",
+        "static charges, as they enter the electrostatic energy",
+    ),
+    Quantity(
+        RESPONSE_DIPOLE,
+        False,
+        (3,),
+        "e*A",
+        "",
+        "mace_smile::response_dipole",
+        "sum of response charges times positions, from - to +; fixed-electron scale",
+    ),
+    Quantity(
+        MACRO_DIPOLE,
+        False,
+        (3,),
+        "e*A",
+        "REF_dipole",
+        "mace_smile::macro_dipole",
+        "dipole of the cell as DFT reports it: response dipole, by 1 + chi along a slab normal",
+    ),
+    Quantity(
+        BORN_EFFECTIVE_CHARGES,
+        True,
+        (3, 3),
+        "e",
+        "REF_becs",
+        "mace_smile::born_effective_charges",
+        "Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a, field index a first",
+    ),
+    Quantity(
+        TOTAL_CHARGE, False, (), "e", "total_charge", "", "net charge of the structure"
+    ),
+    Quantity(GIVEN_CHARGES, True, (), "e", "", "", "charges that are given and not learned"),
+    Quantity(GIVEN_MASK, True, (), "", "", "", "non-zero on the atoms whose charge is given"),
+)
+
+BY_NAME: dict[str, Quantity] = {quantity.name: quantity for quantity in TABLE}
