@@ -8,6 +8,7 @@ given vectors are put back, so volume and stress refer to the cell of the user.
 import dataclasses
 
 import ase
+import ase.data
 import numpy as np
 import torch
 from mace.data import AtomicData, Configuration, KeySpecification, config_from_atoms
@@ -15,10 +16,26 @@ from mace.tools import AtomicNumberTable
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
 from mace_smile.physics.polarization import wrap_at_vacuum_gap
 
 #: Smallest vacuum in A across which atoms of a slab are taken to be stored in another image.
 MINIMUM_VACUUM_GAP = 2.0
+
+
+def input_keys(options: SmileOptions, total_charge_key: str = "total_charge") -> KeySpecification:
+    """Where the inputs of a model (not its labels) are found in ASE structures.
+
+    :param options: of the model; they name the arrays of given charges.
+    :param total_charge_key: entry of ``atoms.info`` with the total charge in e.
+    """
+    arrays = {}
+    if options.given_charges_key is not None and options.given_mask_key is not None:
+        arrays[quantities.GIVEN_CHARGES] = options.given_charges_key
+        arrays[quantities.GIVEN_MASK] = options.given_mask_key
+    return KeySpecification(
+        info_keys={quantities.TOTAL_CHARGE: total_charge_key}, arrays_keys=arrays
+    )
 
 
 def describe(config: Configuration) -> str:
@@ -80,6 +97,21 @@ def restore_cell(data: AtomicData, config: Configuration) -> AtomicData:
     return data
 
 
+def check_elements(atoms: ase.Atoms, z_table: AtomicNumberTable) -> None:
+    """Refuse elements the model does not know.
+
+    :raises UserError: naming them and the known ones.
+    """
+    unknown = sorted(set(atoms.numbers.tolist()) - set(z_table.zs))
+    if unknown:
+        symbols = [ase.data.chemical_symbols[z] for z in unknown]
+        known = [ase.data.chemical_symbols[z] for z in z_table.zs]
+        raise UserError(
+            f"the structure {atoms.get_chemical_formula()} has the elements "
+            f"{', '.join(symbols)} but the model knows only {', '.join(known)}"
+        )
+
+
 def atomic_data(
     atoms: ase.Atoms,
     z_table: AtomicNumberTable,
@@ -97,22 +129,44 @@ def atomic_data(
     :raises UserError: for an element the model does not know, and what
         :func:`prepare_configuration` refuses.
     """
-    unknown = sorted(set(atoms.numbers.tolist()) - set(z_table.zs))
-    if unknown:
-        symbols = [ase.data.chemical_symbols[z] for z in unknown]
-        known = [ase.data.chemical_symbols[z] for z in z_table.zs]
-        raise UserError(
-            f"the structure {atoms.get_chemical_formula()} has the elements "
-            f"{', '.join(symbols)} but the model knows only {', '.join(known)}"
-        )
+    check_elements(atoms, z_table)
     config = config_from_atoms(atoms, key_specification or KeySpecification())
-    config = prepare_configuration(config)
-    for name in (quantities.GIVEN_CHARGES, quantities.GIVEN_MASK):
-        values = config.properties.get(name)
-        if values is not None and np.shape(values) != (len(atoms),):
-            raise UserError(
-                f"`{name}` has shape {np.shape(values)} but must be ({len(atoms)},): one number "
-                "an atom"
-            )
+    config = complete_given_charges(prepare_configuration(config))
     data = AtomicData.from_config(config, z_table=z_table, cutoff=cutoff, heads=heads)
     return restore_cell(data, config)
+
+
+def complete_given_charges(config: Configuration) -> Configuration:
+    """Given charges of a configuration as columns, zero where the structure has none.
+
+    :param config: MACE's configuration; changed only if its properties name given charges.
+    :return: the configuration with ``given_charges`` and ``given_mask`` of shape
+        ``(n_atoms, 1)``, so that structures with and without can share a batch.
+    :raises UserError: for one array without the other, a wrong shape, or charges that are
+        not finite.
+    """
+    names = (quantities.GIVEN_CHARGES, quantities.GIVEN_MASK)
+    if not any(name in config.properties for name in names):
+        return config
+    n_atoms = len(config.atomic_numbers)
+    values = [config.properties.get(name) for name in names]
+    if (values[0] is None) != (values[1] is None):
+        raise UserError(
+            f"{describe(config)} has only one of the two arrays for given charges and their "
+            "mask; give both or none"
+        )
+    columns = {}
+    for name, value in zip(names, values, strict=True):
+        column = np.zeros(n_atoms) if value is None else np.asarray(value, dtype=float)
+        if column.size != n_atoms:
+            raise UserError(
+                f"{describe(config)}: `{name}` has shape {column.shape} but must have one "
+                "number an atom"
+            )
+        if not np.isfinite(column).all():
+            raise UserError(
+                f"{describe(config)}: `{name}` has values that are not finite numbers; name "
+                "the atoms without a given charge by zeros in the mask"
+            )
+        columns[name] = column.reshape(n_atoms, 1)
+    return dataclasses.replace(config, properties={**config.properties, **columns})

@@ -124,6 +124,11 @@ class BornChargeHead(torch.nn.Module):
         self.partner_vectors = torch.nn.Linear(channels, channels, bias=False)
         self.hidden = torch.nn.Linear(len(scalars), 64)
         self.gates = torch.nn.Linear(64, 1 + 2 * channels)
+        # Vectors and tensors take part from the first step on.
+        for linear in (self.sender_weights, self.partner_vectors):
+            torch.nn.init.normal_(linear.weight, std=1.0 / math.sqrt(linear.in_features))
+        torch.nn.init.normal_(self.radial_weights.weight)
+        torch.nn.init.ones_(self.gates.bias[1:])
         self.element_charges = torch.nn.Parameter(torch.zeros(n_elements))
         # e3nn's five components of l = 2 as a symmetric traceless 3x3 matrix
         self.register_buffer("change_of_basis", o3.wigner_3j(2, 1, 1), persistent=False)

@@ -48,6 +48,11 @@ class SmileOptions:
     susceptibility: float = 0.0
     """Electronic susceptibility chi of the macro-dipole relation along slab normals (S0
     eq. 4); 0 is SMILE0."""
+    given_charges_key: str | None = None
+    """Per-atom array of the structures that holds charges which are given, not learned, in e
+    (physical scale); None when no charges are given."""
+    given_mask_key: str | None = None
+    """Per-atom array that is non-zero on the atoms whose charge is given."""
     charge_channels: int = 32
     """Width of the hidden layer of the charge head."""
     born_channels: int = 16
@@ -72,6 +77,11 @@ class SmileOptions:
         for field in ("charge_channels", "born_channels"):
             if getattr(self, field) < 1:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1")
+        if (self.given_charges_key is None) != (self.given_mask_key is None):
+            raise ValueError(
+                f"`given_charges_key` is {self.given_charges_key} and `given_mask_key` is "
+                f"{self.given_mask_key}: give both or none"
+            )
         if self.slab_axis not in (0, 1, 2):
             raise ValueError(f"`slab_axis` is {self.slab_axis} but must be 0, 1 or 2")
         if not (math.isfinite(self.susceptibility) and self.susceptibility > -1.0):

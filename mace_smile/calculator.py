@@ -1,0 +1,177 @@
+"""ASE calculator of a stored model, with charges, dipole, Born charges and a field.
+
+``calc.results`` holds names that ASE knows and no others: ``energy``, ``free_energy``,
+``forces``, ``stress``, ``charges``, ``dipole`` (the macro dipole) and
+``born_effective_charges``. Everything else the model returns is in ``calc.outputs``.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ase
+import numpy as np
+import torch
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from mace.tools import AtomicNumberTable, torch_geometric
+from mace.tools.torch_tools import default_dtype
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.model.files import load_model
+from mace_smile.model.smile_mace import SmileMACE
+from mace_smile.physics.response import field_forces
+from mace_smile.structures import atomic_data, input_keys
+
+
+class SmileCalculator(Calculator):
+    """Energies, forces, stress, charges, dipole and Born effective charges from a ``.model``.
+
+    With a field E the forces are F0 + Z^T E. The energy and the stress stay those without a
+    field (constant reduced field, no piezoelectric stress), so minimisers must not be used
+    with a field, and the energy alone is not conserved.
+
+    The total charge is read from ``atoms.info["total_charge"]`` (0 where absent), given
+    charges from the arrays that were used in training.
+
+    :param model: path of a ``.model`` file, or a loaded :class:`SmileMACE`.
+    :param electric_field: macroscopic field, shape ``(3,)``, in V/A; None for no field.
+    :param device: ``cpu`` or ``cuda``.
+    :param default_dtype: ``float32`` or ``float64``; None keeps the one of the file.
+    :raises UserError: for an unreadable model, or a field with a model that has no Born
+        effective charges.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+        "born_effective_charges",
+    ]
+
+    def __init__(
+        self,
+        model: str | Path | SmileMACE,
+        electric_field: Any = None,
+        device: str = "cpu",
+        default_dtype: str | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(model, SmileMACE):
+            self.model = model.to(device)
+        else:
+            self.model = load_model(model, device)
+        if default_dtype is not None:
+            dtypes = {"float32": torch.float32, "float64": torch.float64}
+            if default_dtype not in dtypes:
+                raise UserError(
+                    f"`default_dtype` is '{default_dtype}' but must be float32 or float64"
+                )
+            self.model = self.model.to(dtypes[default_dtype])
+        self.device = torch.device(device)
+        self.dtype = self.model.r_max.dtype
+        self.z_table = AtomicNumberTable([int(z) for z in self.model.atomic_numbers])
+        self.key_specification = input_keys(self.model.options)
+        self.outputs: dict[str, np.ndarray] = {}
+        self._inputs: dict[str, Any] = {}
+        self.electric_field = electric_field
+
+    @property
+    def electric_field(self) -> np.ndarray | None:
+        """Macroscopic field in V/A, shape ``(3,)``, or None."""
+        return self._electric_field
+
+    @electric_field.setter
+    def electric_field(self, value: Any) -> None:
+        if value is not None:
+            value = np.array(value, dtype=float)
+            if value.shape != (3,) or not np.isfinite(value).all():
+                raise UserError(
+                    f"`electric_field` is {value.tolist()} but must be three finite numbers in V/A"
+                )
+            if not self.model.options.has_born_charges:
+                raise UserError(
+                    "a field was given but the model has no Born effective charges to couple "
+                    "to; train with --screening uncoupled and labels (--becs_key)"
+                )
+        self._electric_field: np.ndarray | None = value
+        self.results = {}
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """ASE's changes, and ``initial_charges`` when total or given charges have changed."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        if not _same_inputs(self._inputs, self._charge_inputs(atoms)):
+            changes.append("initial_charges")
+        return changes
+
+    def _charge_inputs(self, atoms: ase.Atoms) -> dict[str, Any]:
+        """The inputs of the model that ASE does not watch."""
+        keys = self.key_specification
+        inputs: dict[str, Any] = {key: atoms.info.get(key) for key in keys.info_keys.values()}
+        for key in keys.arrays_keys.values():
+            values = atoms.arrays.get(key)
+            inputs[key] = None if values is None else values.copy()
+        return inputs
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate the model; called by ASE.
+
+        :raises UserError: for elements the model does not know and structures it refuses.
+        """
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        self._inputs = self._charge_inputs(atoms)
+        has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
+        batch = self._batch(atoms)
+        output = self.model(batch, compute_force=True, compute_stress=has_stress)
+        forces = output["forces"]
+        born = output["born_effective_charges"]
+        if self.electric_field is not None:
+            field = torch.as_tensor(self.electric_field, dtype=forces.dtype, device=self.device)
+            forces = forces + field_forces(born, field)
+        self.outputs = {
+            name: value.detach().cpu().numpy()
+            for name, value in output.items()
+            if value is not None and name != "node_feats"
+        }
+        energy = float(self.outputs["energy"][0])
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": forces.detach().cpu().numpy(),
+        }
+        if has_stress:
+            results["stress"] = full_3x3_to_voigt_6_stress(self.outputs["stress"][0])
+        if quantities.CHARGES in self.outputs:
+            results["charges"] = self.outputs[quantities.CHARGES]
+            results["dipole"] = self.outputs[quantities.MACRO_DIPOLE][0]
+        if quantities.BORN_EFFECTIVE_CHARGES in self.outputs:
+            results["born_effective_charges"] = self.outputs[quantities.BORN_EFFECTIVE_CHARGES]
+        self.results = results
+
+    def _batch(self, atoms: ase.Atoms) -> dict[str, torch.Tensor]:
+        """The structure as a batch of one, in the precision of the model."""
+        with default_dtype(self.dtype):
+            data = atomic_data(
+                atoms,
+                self.z_table,
+                float(self.model.r_max),
+                self.key_specification,
+                self.model.heads,
+            )
+        return torch_geometric.Batch.from_data_list([data]).to(self.device).to_dict()
+
+
+def _same_inputs(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(
+        np.array_equal(np.asarray(first.get(key)), np.asarray(second.get(key)))
+        for key in set(first) | set(second)
+    )

@@ -1,0 +1,56 @@
+"""``mace_smile_eval_configs``: outputs of a model for the frames of a file, and its errors."""
+
+import argparse
+
+from mace_smile.cli.errors import run_command
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    parser = argparse.ArgumentParser(
+        description="Evaluate a .model on structures: writes energies, forces, stresses, charges, "
+        "dipoles and Born effective charges, and prints the errors where labels exist.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="the .model file")
+    parser.add_argument("--configs", required=True, help="structures to read (extended XYZ)")
+    parser.add_argument("--output", required=True, help="structures to write (extended XYZ)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--default_dtype",
+        choices=("float32", "float64"),
+        default=None,
+        help="precision; the one of the model where it is not given",
+    )
+    parser.add_argument("--batch_size", type=int, default=8, help="structures in one call")
+    parser.add_argument(
+        "--info_prefix", "--prefix", default="MACE_", help="prefix of the keys written"
+    )
+    parser.add_argument("--head", default=None, help="head of a multi-head model")
+    for label, default in (
+        ("energy", "REF_energy"),
+        ("forces", "REF_forces"),
+        ("stress", "REF_stress"),
+        ("dipole", "REF_dipole"),
+        ("charges", "REF_charges"),
+        ("becs", "REF_becs"),
+    ):
+        parser.add_argument(f"--{label}_key", default=default, help=f"key of the label {label}")
+    return parser
+
+
+def main() -> None:
+    """Entry point."""
+    args = build_parser().parse_args()
+
+    def command() -> None:
+        from mace_smile.evaluation.files import evaluate_file
+
+        evaluate_file(args)
+
+    run_command(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Outputs of a model for ASE structures, batch by batch, and structures that carry them."""
+
+from collections.abc import Iterator
+
+import ase
+import numpy as np
+import torch
+from mace.data import AtomicData, KeySpecification, config_from_atoms
+from mace.tools import AtomicNumberTable, torch_geometric
+from mace.tools.torch_tools import default_dtype
+from tqdm import tqdm
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.model.smile_mace import SmileMACE
+from mace_smile.structures import (
+    check_elements,
+    input_keys,
+    prepare_configuration,
+    restore_cell,
+)
+from mace_smile.training.labels import LabelSettings, check_labels, complete_labels
+
+#: What is written for each structure, with a prefix.
+STRUCTURE_OUTPUTS = (
+    quantities.ENERGY,
+    quantities.STRESS,
+    quantities.RESPONSE_DIPOLE,
+    quantities.MACRO_DIPOLE,
+)
+#: What is written for each atom, with a prefix.
+ATOM_OUTPUTS = (quantities.FORCES, quantities.CHARGES, quantities.BORN_EFFECTIVE_CHARGES)
+
+
+class ModelEvaluator:
+    """Evaluates a model over ASE structures.
+
+    :param model: on its device, in its precision.
+    :param keys: where labels are found; the inputs are found where they were in training.
+    :param head: head of a multi-head model; None is the last.
+    """
+
+    def __init__(
+        self, model: SmileMACE, keys: KeySpecification | None = None, head: str | None = None
+    ) -> None:
+        if head is not None and head not in model.heads:
+            raise UserError(
+                f"the model has no head '{head}'; it has {', '.join(model.heads)}"
+            )
+        self.model = model
+        self.head = head or model.heads[-1]
+        self.dtype = model.r_max.dtype
+        self.device = model.r_max.device
+        self.z_table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
+        options = model.options
+        self.settings = LabelSettings(
+            born_effective_charges=True,
+            given_charges=options.given_charges_key is not None,
+            boundary=options.boundary,
+            slab_axis=options.slab_axis,
+        )
+        inputs = input_keys(options)
+        self.keys = KeySpecification(info_keys=dict(inputs.info_keys))
+        if keys is not None:
+            self.keys.update(info_keys=keys.info_keys, arrays_keys=keys.arrays_keys)
+        self.keys.update(arrays_keys=inputs.arrays_keys)
+
+    def structure(self, atoms: ase.Atoms, name: str) -> AtomicData:
+        """One structure as an entry of a batch, with its labels.
+
+        :param name: of the structure, for messages.
+        :raises UserError: for unknown elements, bad labels and structures that are refused.
+        """
+        try:
+            check_elements(atoms, self.z_table)
+            config = config_from_atoms(atoms, self.keys, head_name=self.head)
+            check_labels(config)
+            config = complete_labels(prepare_configuration(config), self.settings)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        data = AtomicData.from_config(
+            config,
+            z_table=self.z_table,
+            cutoff=float(self.model.r_max),
+            heads=self.model.heads,
+        )
+        return restore_cell(data, config)
+
+    def outputs(
+        self, frames: list[ase.Atoms], batch_size: int = 8, progress: bool = False
+    ) -> Iterator[tuple[AtomicData, dict[str, np.ndarray]]]:
+        """Yield each structure as the model saw it, and its outputs, in order.
+
+        The outputs hold ``energy`` (), ``forces`` (n, 3), ``stress`` (3, 3) where the cell has
+        a volume, ``charges`` (n,), ``response_dipole`` and ``macro_dipole`` (3,) and
+        ``born_effective_charges`` (n, 3, 3), in the units of :mod:`mace_smile.quantities`.
+        """
+        with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
+            for start in range(0, len(frames), batch_size):
+                group = frames[start : start + batch_size]
+                with default_dtype(self.dtype):
+                    structures = [
+                        self.structure(atoms, f"frame {start + number}")
+                        for number, atoms in enumerate(group)
+                    ]
+                    batch = torch_geometric.Batch.from_data_list(structures).to(self.device)
+                    output = self.model(batch.to_dict(), compute_stress=True)
+                for number, (atoms, data) in enumerate(zip(group, structures, strict=True)):
+                    yield data, _of_structure(output, batch.ptr, number, atoms)
+                bar.update(len(group))
+
+
+def _of_structure(
+    output: dict[str, torch.Tensor | None], ptr: torch.Tensor, number: int, atoms: ase.Atoms
+) -> dict[str, np.ndarray]:
+    """The outputs of one structure of a batch."""
+    first, last = int(ptr[number]), int(ptr[number + 1])
+    result = {}
+    for name in (*STRUCTURE_OUTPUTS, *ATOM_OUTPUTS):
+        value = output.get(name)
+        has_volume = bool(atoms.pbc.any()) and atoms.cell.rank == 3
+        if value is None or (name == quantities.STRESS and not has_volume):
+            continue
+        part = value[first:last] if name in ATOM_OUTPUTS else value[number]
+        result[name] = part.detach().cpu().numpy()
+    return result
+
+
+def annotate(atoms: ase.Atoms, outputs: dict[str, np.ndarray], prefix: str) -> ase.Atoms:
+    """A copy of a structure that carries the outputs under prefixed keys.
+
+    Born effective charges become nine columns, field index first; the stress nine numbers.
+    """
+    result = atoms.copy()
+    result.calc = atoms.calc
+    for name, value in outputs.items():
+        if name in ATOM_OUTPUTS:
+            columns = value.reshape(len(atoms), -1) if value.ndim == 3 else value
+            result.arrays[prefix + name] = columns
+        else:
+            result.info[prefix + name] = float(value) if value.ndim == 0 else value.ravel()
+    return result

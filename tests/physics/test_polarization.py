@@ -1,0 +1,77 @@
+"""Slabs made whole, dipoles and the macro-dipole relation."""
+
+import pytest
+import torch
+
+from mace_smile.physics.polarization import (
+    compute_dipole,
+    screen_along_normal,
+    slab_normal,
+    wrap_at_vacuum_gap,
+)
+
+CELL = torch.tensor(
+    [[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.0, 0.0, 20.0]], dtype=torch.float64
+)
+
+
+def slab_positions():
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((12, 3), generator=generator) * torch.tensor([5.0, 6.0, 7.0])
+
+
+@pytest.mark.parametrize("height", [0.0, 4.0, 10.0, 16.0, -3.0])
+def test_a_slab_cut_by_the_boundary_becomes_whole(height):
+    whole = slab_positions() + torch.tensor([0.0, 0.0, height])
+    cut = whole.clone()
+    cut[:, 2] = cut[:, 2] % 20.0
+    mended = wrap_at_vacuum_gap(cut, CELL, 2, 2.0)
+    shift = mended - whole
+    torch.testing.assert_close(shift, shift[:1].expand_as(shift), atol=1e-10, rtol=0)
+    assert 0 <= float(mended[:, 2].mean()) <= 20 or height == 16.0
+
+
+@pytest.mark.parametrize("height", [0.0, 6.0, 13.0])
+def test_a_whole_slab_inside_the_cell_stays_where_it_is(height):
+    positions = slab_positions() + torch.tensor([0.0, 0.0, height])
+    torch.testing.assert_close(wrap_at_vacuum_gap(positions, CELL, 2, 2.0), positions)
+
+
+def test_a_structure_without_a_gap_is_refused():
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.rand((200, 3), generator=generator) @ CELL
+    with pytest.raises(ValueError, match=r"no vacuum gap along cell axis 2.*enlarge the cell"):
+        wrap_at_vacuum_gap(positions, CELL, 2, 2.0)
+
+
+def test_wrapping_moves_atoms_with_the_strained_cell():
+    positions = (slab_positions() + torch.tensor([0.0, 0.0, 16.0])) % 20.0
+    strain = torch.zeros((3, 3), requires_grad=True)
+    deform = torch.eye(3) + strain
+    whole = wrap_at_vacuum_gap(positions @ deform, CELL @ deform, 2, 2.0)
+    (gradient,) = torch.autograd.grad(whole[:, 2].sum(), strain)
+    assert float(gradient[2, 2]) == pytest.approx(float(whole[:, 2].sum()))
+
+
+def test_normal_is_perpendicular_to_the_plane():
+    for axis in range(3):
+        normal = slab_normal(CELL, axis)
+        assert float(torch.linalg.norm(normal)) == pytest.approx(1.0)
+        for other in {0, 1, 2} - {axis}:
+            assert float(normal @ CELL[other]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_dipole_points_from_minus_to_plus():
+    charges = torch.tensor([-1.0, 1.0, 0.5])
+    positions = torch.tensor([[0.0, 0, 0], [0, 0, 2], [3, 0, 0]])
+    dipole = compute_dipole(charges, positions, torch.tensor([0, 0, 1]), 2)
+    assert dipole.tolist() == [[0, 0, 2], [1.5, 0, 0]]
+
+
+def test_screening_divides_the_normal_part_only():
+    normal = torch.tensor([0.6, 0.0, 0.8])
+    vector = torch.tensor([1.0, 2.0, 3.0])
+    screened = screen_along_normal(vector, normal, 0.41)
+    assert float(screened @ normal) == pytest.approx(float(vector @ normal) / 1.41)
+    in_plane = vector - (vector @ normal) * normal
+    torch.testing.assert_close(screened - (screened @ normal) * normal, in_plane)
