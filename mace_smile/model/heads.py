@@ -131,7 +131,8 @@ class BornChargeHead(torch.nn.Module):
         torch.nn.init.ones_(self.gates.bias[1:])
         self.element_charges = torch.nn.Parameter(torch.zeros(n_elements))
         # e3nn's five components of l = 2 as a symmetric traceless 3x3 matrix
-        self.register_buffer("change_of_basis", o3.wigner_3j(2, 1, 1), persistent=False)
+        basis = o3.wigner_3j(2, 1, 1).reshape(5, 9)
+        self.register_buffer("change_of_basis", basis, persistent=False)
         self.register_buffer("identity", torch.eye(3), persistent=False)
 
     def forward(
@@ -153,42 +154,43 @@ class BornChargeHead(torch.nn.Module):
         """
         n_atoms = node_feats.shape[0]
         sender, receiver = edge_index[0], edge_index[1]
-        lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
-        directions = vectors / (lengths + 1e-9)
-        radial, _ = self.radial(lengths, node_attrs, edge_index, atomic_numbers)
-
-        given = torch.cat([node_attrs, node_feats[:, self.sender_columns]], dim=-1)
-        weights = self.radial_weights(radial) * self.sender_weights(given)[sender]
-        weights = weights * self.normalization  # (n_edges, 2 channels)
-        products = (directions.unsqueeze(-1) * directions.unsqueeze(-2)).flatten(1)
-        edge_vectors = weights[:, : self.channels, None] * directions[:, None, :]
-        edge_tensors = weights[:, self.channels :, None] * products[:, None, :]
-        gathered = torch.zeros(
-            (n_atoms, self.channels, 12), dtype=node_feats.dtype, device=node_feats.device
-        )
-        gathered = gathered.index_add(0, receiver, torch.cat([edge_vectors, edge_tensors], dim=-1))
-
-        node_vectors = gathered[:, :, :3]
-        node_tensors = gathered[:, :, 3:].reshape(n_atoms, -1, 3, 3)
-        trace = torch.diagonal(node_tensors, dim1=-2, dim2=-1).sum(-1) / 3
-        node_tensors = node_tensors - trace[:, :, None, None] * self.identity
-        if self.has_feature_vectors:
-            features = node_feats[:, self.vector_columns].reshape(n_atoms, -1, 3).transpose(1, 2)
-            node_vectors = node_vectors + self.feature_vectors(features).transpose(1, 2)
-        if self.has_feature_tensors:
-            features = node_feats[:, self.tensor_columns].reshape(n_atoms, -1, 5).transpose(1, 2)
-            node_tensors = node_tensors + torch.einsum(
-                "imc,mab->icab", self.feature_tensors(features), self.change_of_basis
-            )
-
         hidden = torch.nn.functional.silu(self.hidden(node_feats[:, self.scalar_columns]))
         gates = self.gates(hidden)
         isotropic = gates[:, 0] + node_attrs @ self.element_charges
         tensor_gates = gates[:, 1 : 1 + self.channels]
         vector_gates = gates[:, 1 + self.channels :]
-        partners = self.partner_vectors(node_vectors.transpose(1, 2)).transpose(1, 2)
+
+        lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
+        directions = vectors / (lengths + 1e-9)
+        radial, _ = self.radial(lengths, node_attrs, edge_index, atomic_numbers)
+        given = torch.cat([node_attrs, node_feats[:, self.sender_columns]], dim=-1)
+        weights = self.radial_weights(radial) * self.sender_weights(given)[sender]
+        weights = weights * self.normalization  # (n_edges, 2 channels)
+
+        # The gates of the receiver turn the channels of the tensors into one weight an edge.
+        strengths = (weights[:, self.channels :] * tensor_gates[receiver]).sum(-1, keepdim=True)
+        products = (directions.unsqueeze(-1) * directions.unsqueeze(-2)).flatten(1)
+        node_tensors = torch.zeros((n_atoms, 9), dtype=weights.dtype, device=weights.device)
+        node_tensors = node_tensors.index_add(0, receiver, strengths * products).view(-1, 3, 3)
+        trace = torch.diagonal(node_tensors, dim1=-2, dim2=-1).sum(-1) / 3
+        isotropic = isotropic - trace
+
+        edge_vectors = weights[:, : self.channels, None] * directions[:, None, :]
+        node_vectors = torch.zeros(
+            (n_atoms, self.channels, 3), dtype=weights.dtype, device=weights.device
+        )
+        node_vectors = node_vectors.index_add(0, receiver, edge_vectors)
+        if self.has_feature_vectors:
+            features = node_feats[:, self.vector_columns].reshape(n_atoms, -1, 3).transpose(1, 2)
+            node_vectors = node_vectors + self.feature_vectors(features).transpose(1, 2)
+        if self.has_feature_tensors:
+            features = node_feats[:, self.tensor_columns].reshape(n_atoms, -1, 5).transpose(1, 2)
+            mixed = (self.feature_tensors(features) * tensor_gates.unsqueeze(1)).sum(-1)
+            node_tensors = node_tensors + (mixed @ self.change_of_basis).view(-1, 3, 3)
+        partners = self.partner_vectors(node_vectors.transpose(1, 2))  # (n_atoms, 3, channels)
         return (
             isotropic[:, None, None] * self.identity
-            + torch.einsum("ic,icab->iab", tensor_gates, node_tensors)
-            + torch.einsum("ic,ica,icb->iab", vector_gates, node_vectors, partners)
+            + node_tensors
+            + (vector_gates.unsqueeze(-1) * node_vectors).transpose(1, 2)
+            @ partners.transpose(1, 2)
         )

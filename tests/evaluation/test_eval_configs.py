@@ -1,0 +1,135 @@
+"""mace_smile_eval_configs: what it writes, what it counts, what it refuses."""
+
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from helpers import GIVEN, STRUCTURES, evaluate, make_model
+from mace_smile.cli.eval_configs import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model, and labelled frames of all boundaries in one file."""
+    model = make_model(**GIVEN, susceptibility=0.4)
+    torch.save(model, tmp_path / "small.model")
+    frames = []
+    for boundary, build in STRUCTURES.items():
+        atoms = build()
+        output = evaluate(model, atoms, compute_stress=True)
+        atoms.info["REF_energy"] = float(output["energy"]) + 0.001 * len(atoms)
+        atoms.arrays["REF_forces"] = output["forces"].detach().numpy() + 0.002
+        if boundary != "periodic":
+            atoms.info["REF_dipole"] = output["macro_dipole"][0].detach().numpy() + 0.1
+        if boundary == "open":
+            born = output["born_effective_charges"].detach().numpy().copy()
+            born[:, 0, 1] += 0.3
+            atoms.arrays["REF_becs"] = born.reshape(-1, 9)
+        frames.append(atoms)
+    ase.io.write(tmp_path / "in.xyz", frames)
+    return tmp_path
+
+
+def run(monkeypatch, folder, *extra, configs="in.xyz", output="out.xyz"):
+    arguments = ["--model", str(folder / "small.model"), "--configs", str(folder / configs)]
+    arguments += ["--output", str(folder / output), *extra]
+    monkeypatch.setattr(sys, "argv", ["mace_smile_eval_configs", *arguments])
+    main()
+
+
+def test_outputs_are_written_beside_the_labels(monkeypatch, folder, capsys):
+    run(monkeypatch, folder)
+    model = torch.load(folder / "small.model", weights_only=False)
+    frames = ase.io.read(folder / "out.xyz", ":")
+    assert len(frames) == len(STRUCTURES)
+    for atoms, build in zip(frames, STRUCTURES.values(), strict=True):
+        expected = evaluate(model, build(), compute_stress=True)
+        assert atoms.info["MACE_energy"] == pytest.approx(float(expected["energy"]))
+        for name in ("macro_dipole", "response_dipole"):
+            np.testing.assert_allclose(
+                atoms.info[f"MACE_{name}"], expected[name][0].detach(), atol=1e-10
+            )
+        born = expected["born_effective_charges"].detach().numpy().reshape(-1, 9)
+        np.testing.assert_allclose(atoms.arrays["MACE_born_effective_charges"], born, atol=1e-7)
+        for name in ("forces", "charges"):
+            np.testing.assert_allclose(
+                atoms.arrays[f"MACE_{name}"], expected[name].detach(), atol=1e-7
+            )
+        assert ("MACE_stress" in atoms.info) == bool(atoms.pbc.any())
+        if atoms.pbc.any():
+            stress = np.reshape(atoms.info["MACE_stress"], (3, 3))
+            np.testing.assert_allclose(stress, expected["stress"][0].detach(), atol=1e-10)
+        assert "REF_energy" in atoms.info
+
+
+def test_the_table_counts_labels_only(monkeypatch, folder, capsys):
+    run(monkeypatch, folder)
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] != "quantity":
+            rows[cells[0]] = cells[1:]
+    assert rows["energy per atom"] == ["meV", "3", "1.0000", "1.0000"]
+    assert rows["forces"] == ["meV/A", "3", "2.0000", "2.0000"]
+    # dipoles: three axes of the open structure, the normal of the slab
+    assert rows["macro dipole"] == ["e A", "2", "0.1000", "0.1000"]
+    assert rows["Born charges"][:3] == ["e", "1", "0.0333"]
+    assert rows["Born charges, diagonal"][2:] == ["0.0000", "0.0000"]
+    assert rows["Born charges, off-diagonal"][2] == "0.0500"
+    assert {"Born charges, O", "Born charges, H"} <= set(rows)
+
+
+def test_batches_do_not_change_the_result(monkeypatch, folder):
+    run(monkeypatch, folder, "--batch_size", "1", output="single.xyz")
+    run(monkeypatch, folder, "--batch_size", "3", "--prefix", "X_", output="together.xyz")
+    for one, other in zip(
+        ase.io.read(folder / "single.xyz", ":"),
+        ase.io.read(folder / "together.xyz", ":"),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one.arrays["MACE_forces"], other.arrays["X_forces"], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"configs": "none.xyz"}, "there is no file"),
+        ({"output": "none/out.xyz"}, "there is no folder"),
+        ({"output": "in.xyz"}, "exists; give another name, or --overwrite"),
+        ({"configs": "small.model"}, "cannot be read as structures"),
+    ],
+)
+def test_bad_files_end_in_one_sentence(monkeypatch, folder, capsys, extra, message):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, folder, **extra)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert message in error[0]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda atoms: atoms.numbers.__setitem__(0, 6), "frame 1: .*elements C"),
+        (lambda atoms: atoms.info.__setitem__("REF_dipole", [1.0, 2.0]), "frame 1: `dipole`"),
+        (lambda atoms: atoms.set_pbc([True, False, False]), "one axis only"),
+    ],
+)
+def test_bad_frames_are_named_and_leave_no_file(monkeypatch, folder, capsys, change, message):
+    import re
+
+    frames = ase.io.read(folder / "in.xyz", ":")
+    change(frames[1])
+    ase.io.write(folder / "bad.xyz", frames)
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, folder, configs="bad.xyz")
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (folder / "out.xyz").exists()
+    assert not list(folder.glob(".*tmp"))

@@ -1,0 +1,112 @@
+"""The ASE calculator: standard names, fields, and inputs that ASE does not watch."""
+
+import numpy as np
+import pytest
+import torch
+from ase.outputs import all_outputs
+
+from helpers import GIVEN, STRUCTURES, evaluate, make_model, slab_water, water
+from mace_smile.calculator import SmileCalculator
+from mace_smile.errors import UserError
+
+FIELD = [0.02, -0.03, 0.05]
+
+
+@pytest.mark.parametrize("boundary", STRUCTURES)
+def test_results_are_the_models_under_ase_names(boundary):
+    model = make_model()
+    atoms = STRUCTURES[boundary]()
+    expected = evaluate(model, atoms, compute_stress=True)
+    atoms.calc = SmileCalculator(model)
+    assert atoms.get_potential_energy() == pytest.approx(float(expected["energy"]))
+    np.testing.assert_allclose(atoms.get_forces(), expected["forces"].detach(), atol=1e-10)
+    np.testing.assert_allclose(
+        atoms.get_dipole_moment(), expected["macro_dipole"][0].detach(), atol=1e-10
+    )
+    np.testing.assert_allclose(atoms.get_charges(), expected["charges"].detach(), atol=1e-10)
+    born = atoms.calc.get_property("born_effective_charges")
+    np.testing.assert_allclose(born, expected["born_effective_charges"].detach(), atol=1e-10)
+    assert set(atoms.calc.results) <= set(all_outputs)
+    assert atoms.calc.outputs["electrostatic_energy"].shape == (1,)
+    properties = atoms.get_properties(["energy", "charges", "born_effective_charges"])
+    assert properties["charges"].shape == (len(atoms),)
+
+
+def test_stress_is_that_of_ase():
+    """Derivative of the energy with respect to strain, by the volume of the given cell."""
+    for boundary in ("periodic", "slab"):
+        atoms = STRUCTURES[boundary]()
+        atoms.calc = SmileCalculator(make_model())
+        stress = atoms.get_stress()
+        step = 1e-5
+        energies = []
+        for sign in (1, -1):
+            strained = atoms.copy()
+            strained.calc = atoms.calc
+            strain = np.eye(3)
+            strain[0, 0] += sign * step
+            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            energies.append(strained.get_potential_energy())
+        difference = (energies[0] - energies[1]) / (2 * step) / atoms.get_volume()
+        assert stress[0] == pytest.approx(difference, rel=1e-6)
+
+
+def test_an_open_structure_has_no_stress():
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    atoms = water(2)
+    atoms.calc = SmileCalculator(make_model())
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+
+
+@pytest.mark.parametrize("boundary", STRUCTURES)
+def test_a_field_pulls_with_the_born_charges(boundary):
+    atoms = STRUCTURES[boundary]()
+    atoms.calc = SmileCalculator(make_model())
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    born = atoms.calc.results["born_effective_charges"]
+    atoms.calc.electric_field = FIELD
+    pulled = atoms.get_forces()
+    np.testing.assert_allclose(pulled - forces, np.einsum("iab,a->ib", born, FIELD), atol=1e-10)
+    assert np.abs(pulled - forces).max() > 1e-4
+    assert atoms.get_potential_energy() == energy
+
+
+def test_a_field_without_born_charges_is_refused():
+    for options in ({"charge_head": "none", "electrostatics": "none"}, {}):
+        model = make_model(screening="none", **options)
+        with pytest.raises(UserError, match="no Born effective charges"):
+            SmileCalculator(model, electric_field=FIELD)
+
+
+@pytest.mark.parametrize("field", [[0.1], [0.0, 0.0, np.nan]])
+def test_a_field_must_be_three_numbers(field):
+    with pytest.raises(UserError, match="three finite numbers"):
+        SmileCalculator(make_model(), electric_field=field)
+
+
+def test_changed_charges_are_not_served_from_the_cache():
+    atoms = slab_water()
+    atoms.calc = SmileCalculator(make_model(**GIVEN))
+    first = atoms.get_potential_energy()
+    atoms.arrays["electrode_charge"][-2:] = [0.4, -0.4]
+    second = atoms.get_potential_energy()
+    assert second != pytest.approx(first)
+    atoms.info["total_charge"] = 1.0
+    assert atoms.get_potential_energy() != pytest.approx(second)
+
+
+def test_models_load_from_files_in_either_precision(tmp_path):
+    model = make_model()
+    path = tmp_path / "small.model"
+    torch.save(model, path)
+    atoms = water(3)
+    forces = {}
+    for dtype in ("float64", "float32"):
+        atoms.calc = SmileCalculator(path, default_dtype=dtype)
+        forces[dtype] = atoms.get_forces()
+    assert forces["float32"].dtype == np.float32
+    np.testing.assert_allclose(forces["float32"], forces["float64"], atol=1e-4)
+    with pytest.raises(UserError, match="must be float32 or float64"):
+        SmileCalculator(path, default_dtype="float16")
