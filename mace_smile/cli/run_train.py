@@ -1,0 +1,18 @@
+"""``mace_smile_run_train``: train a MACE with charges, dipoles and Born effective charges."""
+
+from collections.abc import Sequence
+
+from mace_smile.cli.errors import run_command
+from mace_smile.training.mace_bridge import build_parser, train
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as ``mace_run_train`` does, with the flags of the group "charges" beside MACE's.
+
+    :param arguments: of the command line; None takes them from the process.
+    """
+    run_command(lambda: train(build_parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()

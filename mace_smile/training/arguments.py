@@ -1,0 +1,103 @@
+"""Command-line flags of charges, dipoles and Born effective charges, and their checks."""
+
+import argparse
+import re
+from dataclasses import fields
+
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.training.flags import (
+    CHARGES,
+    FLAGS,
+    LABEL_KEYS,
+    STAGE_TWO,
+    WEIGHT_FLAGS,
+    value_of,
+)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except "None", which says nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Help text of one flag."""
+        if action.default is None:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add our flags to MACE's parser, in a group "charges".
+
+    The keys of labels that MACE knows lose their defaults, so that a key that was given and
+    is found nowhere can be told from one that nobody asked for.
+    """
+    parser.formatter_class = HelpFormatter
+    group = parser.add_argument_group("charges", "charges, dipoles and Born effective charges")
+    for flag in FLAGS:
+        group.add_argument(
+            f"--{flag.name}", type=flag.type, choices=flag.choices, default=None, help=flag.help
+        )
+        if flag.name in WEIGHT_FLAGS:
+            group.add_argument(
+                f"--swa_{flag.name}",
+                f"--stage_two_{flag.name}",
+                dest=f"swa_{flag.name}",
+                type=float,
+                default=None,
+                help=f"the same in stage two (default: as --{flag.name})",
+            )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        default=False,
+        help="train anew where a model or checkpoints of this name exist, and remove them",
+    )
+    for action in parser._actions:
+        if action.dest in LABEL_KEYS and action.dest != "becs_key":
+            action.default = None
+            action.help = f"{action.help} (default: {LABEL_KEYS[action.dest]})"
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that would have no effect.
+
+    :raises UserError: naming the flag, the reason and the remedy.
+    """
+    for flag in FLAGS:
+        given = [(flag.name, flag.needs)]
+        if flag.name in WEIGHT_FLAGS:
+            given.append((f"swa_{flag.name}", (STAGE_TWO, *flag.needs)))
+        for name, needs in given:
+            value = getattr(args, name)
+            if value is None or value == flag.off:
+                continue
+            for requirement in needs:
+                if not requirement.holds(args):
+                    raise UserError(f"--{name} has no effect here: {requirement.reason}")
+    for name in ("dipole_key", "charges_key"):
+        if getattr(args, name) is not None and not CHARGES.holds(args):
+            raise UserError(f"--{name} has no effect here: {CHARGES.reason}")
+    if value_of(args, "boundary") == "slab" and args.slab_axis is None:
+        raise UserError(
+            "--boundary slab does not say which cell axis is the slab normal; add --slab_axis "
+            "0, 1 or 2"
+        )
+    for flag_name in WEIGHT_FLAGS:
+        for name in (flag_name, f"swa_{flag_name}"):
+            weight = getattr(args, name)
+            if weight is not None and not 0.0 <= weight < float("inf"):
+                raise UserError(f"--{name} is {weight} but must be zero or positive")
+
+
+def options_from_args(args: argparse.Namespace) -> SmileOptions:
+    """Hyperparameters of the model from the command line.
+
+    :raises UserError: for flags without effect and values that are not allowed.
+    """
+    check_flags(args)
+    given = {field.name: getattr(args, field.name, None) for field in fields(SmileOptions)}
+    try:
+        return SmileOptions(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UserError(re.sub(r"`(\w+)`", r"--\1", str(error))) from error

@@ -1,0 +1,157 @@
+"""Checks of the data sets as a whole: elements, isolated-atom energies, numbers of frames."""
+
+import argparse
+import ast
+import json
+from pathlib import Path
+
+from ase.data import chemical_symbols
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.training.argument_checks import heads_of
+from mace_smile.training.survey import TEST, TRAIN, VALID, Frame, Survey
+
+
+def check_data(args: argparse.Namespace, survey: Survey) -> None:
+    """Refuse data that MACE would stop at later, or train on with nonsense.
+
+    :raises UserError: saying what is missing and the remedy.
+    """
+    _check_elements(args, survey)
+    _check_isolated_energies(args, survey)
+    _check_numbers(args, survey)
+
+
+def _names(elements: set[int]) -> str:
+    """Chemical symbols in the order of atomic numbers."""
+    return ", ".join(chemical_symbols[z] for z in sorted(elements))
+
+
+def _elements(frames: list[Frame]) -> set[int]:
+    """All elements of some frames."""
+    return set().union(*(frame.elements for frame in frames))
+
+
+def _model_elements(args: argparse.Namespace, survey: Survey) -> set[int]:
+    """Elements the model will know."""
+    if args.atomic_numbers is not None:
+        try:
+            return set(ast.literal_eval(args.atomic_numbers))
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise UserError(
+                f"--atomic_numbers is '{args.atomic_numbers}' but must be a list such as [1, 8]"
+            ) from error
+    return _elements(survey.select(TRAIN)) | _elements(survey.select(VALID))
+
+
+def _check_elements(args: argparse.Namespace, survey: Survey) -> None:
+    """Every element must have been trained on."""
+    known = _model_elements(args, survey)
+    trained = _elements(survey.select(TRAIN))
+    if args.foundation_model is not None:
+        trained = known  # the foundation model has been trained on more
+    if trained - known:
+        raise UserError(
+            f"the training frames contain {_names(trained - known)}, which --atomic_numbers "
+            f"{args.atomic_numbers} does not list; add them"
+        )
+    if args.foundation_model_elements:
+        return
+    for role, name in ((VALID, "validation"), (TEST, "test")):
+        strange = _elements(survey.select(role)) - trained
+        if strange:
+            raise UserError(
+                f"the {name} frames contain {_names(strange)}, which no training frame contains; "
+                "add such training frames, or remove these frames"
+            )
+
+
+def _check_isolated_energies(args: argparse.Namespace, survey: Survey) -> None:
+    """Every element needs the energy of its isolated atom, and no other element may have one."""
+    if args.statistics_file is not None or args.foundation_model is not None:
+        return
+    heads = heads_of(args) or {"Default": {}}
+    with_energy: set[int] = set()
+    for head, settings in heads.items():
+        frames = [frame for frame in survey.frames if frame.head == head and frame.role != TEST]
+        used = [frame for frame in frames if not frame.is_isolated]
+        isolated = _elements([frame for frame in frames if frame.is_isolated])
+        text = settings.get("E0s", args.E0s)
+        if isolated:
+            energies, source = isolated, "the frames with config_type=IsolatedAtom"
+        elif text is None:
+            raise UserError(
+                "there are no energies of isolated atoms: give them as --E0s '{1: -13.6, ...}', "
+                "as training frames with config_type=IsolatedAtom, or fit them with --E0s average"
+            )
+        elif str(text).lower() == "average":
+            _check_all_have_energies(used)
+            energies, source = _elements(used), "--E0s average"
+        else:
+            energies, source = _elements_of_text(str(text)), "--E0s"
+        if _elements(used) - energies:
+            raise UserError(
+                f"{source} gives no isolated-atom energy for {_names(_elements(used) - energies)}"
+                "; add it"
+            )
+        with_energy |= energies
+    unused = with_energy - _model_elements(args, survey)
+    if unused and not args.keep_isolated_atoms:
+        raise UserError(
+            f"there are isolated-atom energies for {_names(unused)}, which no frame contains; "
+            "remove them"
+        )
+
+
+def _check_all_have_energies(frames: list[Frame]) -> None:
+    """A fit of isolated-atom energies needs the energy of every training frame."""
+    without = [
+        frame for frame in frames if frame.role == TRAIN and quantities.ENERGY not in frame.present
+    ]
+    if without:
+        raise UserError(
+            f"--E0s average needs the energy of every training frame, but {len(without)} have "
+            "none; give the energies of isolated atoms"
+        )
+
+
+def _elements_of_text(text: str) -> set[int]:
+    """Elements in a dictionary of isolated-atom energies, or in a JSON file of one."""
+    try:
+        if text.endswith(".json"):
+            content = json.loads(Path(text).read_text(encoding="utf-8"))
+        else:
+            content = ast.literal_eval(text)
+        return {int(z) for z in content}
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise UserError(
+            f"--E0s is '{text}' but must be a dictionary from atomic number to energy in eV, a "
+            "JSON file of one, or average"
+        ) from error
+
+
+def _check_numbers(args: argparse.Namespace, survey: Survey) -> None:
+    """There must be frames to validate on, and at least one full batch to train on."""
+    n_train = 0
+    for head, settings in (heads_of(args) or {"Default": {}}).items():
+        n_head = sum(frame.head == head for frame in survey.select(TRAIN))
+        n_valid = sum(frame.head == head for frame in survey.select(VALID))
+        if n_valid == 0:
+            fraction = float(settings.get("valid_fraction", args.valid_fraction))
+            if not 0.0 < fraction < 1.0:
+                raise UserError(f"--valid_fraction is {fraction} but must lie between 0 and 1")
+            if n_head < 2:
+                raise UserError(
+                    f"head '{head}' has {n_head} training frames, too few to set one aside for "
+                    "validation; add frames, or give --valid_file"
+                )
+            n_head = min(n_head - int(fraction * n_head), n_head - 1)
+        n_train += n_head
+    # With a foundation model MACE may add replay data, and with L-BFGS keeps partial batches.
+    keeps_partial = args.lbfgs or args.distributed or args.foundation_model is not None
+    if n_train < args.batch_size and not keeps_partial:
+        raise UserError(
+            f"--batch_size is {args.batch_size} but there are only {n_train} training frames, "
+            "and MACE drops batches that are not full; use a smaller --batch_size"
+        )

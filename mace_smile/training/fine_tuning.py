@@ -1,0 +1,66 @@
+"""Starting from a model of ours: its backbone goes to MACE's fine-tuning, its heads to ours."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mace_smile.errors import UserError
+from mace_smile.model.smile_mace import SmileMACE
+
+
+def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
+    """Copy the weights of the charge heads both models have, in place.
+
+    The new model may know fewer elements. In every parameter that depends on the element,
+    the entries of the elements come first along one dimension.
+
+    :param model: the new model.
+    :param foundation: the one it starts from.
+    :raises UserError: when the heads differ in more than the elements.
+    """
+    stored = foundation.get_buffer("atomic_numbers").tolist()
+    elements = torch.tensor([stored.index(z) for z in model.get_buffer("atomic_numbers").tolist()])
+    source: dict[str, torch.Tensor] = dict(foundation.charge_heads.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.charge_heads.named_parameters():
+            if name.split(".")[0] not in foundation.charge_heads:
+                continue
+            values = source.get(name)
+            if values is not None and values.shape != parameter.shape:
+                values = _select_elements(values, parameter.shape, elements, len(stored))
+            if values is None:
+                raise UserError(
+                    f"the foundation model has no weights that fit `charge_heads.{name}` of shape "
+                    f"{tuple(parameter.shape)}; use the flags it was trained with"
+                )
+            parameter.copy_(values)
+
+
+def _select_elements(
+    values: torch.Tensor, shape: torch.Size, elements: torch.Tensor, n_stored: int
+) -> torch.Tensor | None:
+    """Keep the entries of some elements along the one dimension whose size differs."""
+    if values.dim() != len(shape):
+        return None
+    differing = [d for d in range(values.dim()) if values.shape[d] != shape[d]]
+    if len(differing) != 1 or values.shape[differing[0]] < n_stored:
+        return None
+    dim = differing[0]
+    kept = values.index_select(dim, elements.to(values.device))
+    rest = values.narrow(dim, n_stored, values.shape[dim] - n_stored)
+    selected = torch.cat([kept, rest], dim=dim)
+    return selected if selected.shape == shape else None
+
+
+def with_smile_models(remove_pt_head: Callable[..., Any]) -> Callable[..., Any]:
+    """MACE's choice of one head of a foundation model, also for a SmileMACE."""
+
+    def remove_other_heads(model: torch.nn.Module, head_to_keep: str | None = None) -> Any:
+        if not isinstance(model, SmileMACE):
+            return remove_pt_head(model, head_to_keep)
+        reduced = SmileMACE(remove_pt_head(model.backbone, head_to_keep), model.options)
+        copy_heads(reduced, model)
+        return reduced
+
+    return remove_other_heads

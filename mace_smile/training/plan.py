@@ -1,0 +1,211 @@
+"""What one training run adds to MACE: heads, labels, loss terms, and the lines that say so."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
+from mace_smile.training.arguments import options_from_args
+from mace_smile.training.data_checks import check_data
+from mace_smile.training.labels import LabelSettings
+from mace_smile.training.losses import TERMS, Term, TermWeights
+from mace_smile.training.survey import TEST, TRAIN, VALID, Survey, survey_files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelFlags:
+    """Where the flags and the labels of one quantity meet."""
+
+    quantity: str
+    """Name of the quantity, a key of the loss terms."""
+    label: str
+    """Name of its label in a configuration."""
+    key_flag: str
+    """Flag that says where the label is."""
+
+    @property
+    def weight_flag(self) -> str:
+        """Flag of its weight in the loss."""
+        return f"{self.quantity}_weight"
+
+
+LABELS = (
+    LabelFlags(quantities.MACRO_DIPOLE, quantities.DIPOLE, "dipole_key"),
+    LabelFlags(quantities.BORN_EFFECTIVE_CHARGES, quantities.BORN_EFFECTIVE_CHARGES, "becs_key"),
+    LabelFlags(quantities.CHARGES, quantities.CHARGES, "charges_key"),
+)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What one training run adds to MACE."""
+
+    options: SmileOptions
+    """Hyperparameters of the model."""
+    labels: LabelSettings
+    """Labels the structures carry beside MACE's."""
+    weights: tuple[TermWeights, ...] = ()
+    """Terms of the loss beside MACE's."""
+    summary: tuple[str, ...] = ()
+    """Lines for the log: how many frames carry each label."""
+
+    def terms(self, stage_two: bool = False) -> list[Term]:
+        """Terms of the loss in the first or the second stage."""
+        return [
+            TERMS[term.name](term.stage_two if stage_two else term.stage_one)
+            for term in self.weights
+        ]
+
+    def log(self) -> None:
+        """Say how many frames carry each label, and the loss of stage two if there is one."""
+        for line in self.summary:
+            logger.info(line)
+
+
+def plan_training(args: argparse.Namespace) -> TrainingPlan:
+    """Check all flags and all frames, and decide what is trained.
+
+    A label that is found is trained with weight 1, except charges, which wait to be asked
+    for: those of a population analysis are not the charges of the energy. Born effective
+    charges are wanted by the head that predicts them. The keys of labels that were not given
+    are filled in, in ``args``.
+
+    :raises UserError: for anything the user can mend.
+    """
+    check_mace_flags(args)
+    options = options_from_args(args)
+    asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
+    asked[quantities.BORN_EFFECTIVE_CHARGES] = options.has_born_charges
+    asked_total_charge = args.total_charge_key is not None
+    fill_label_keys(args)
+    heads = {
+        quantities.MACRO_DIPOLE: options.has_charges,
+        quantities.BORN_EFFECTIVE_CHARGES: options.has_born_charges,
+        quantities.CHARGES: options.has_charges,
+    }
+    labels = LabelSettings(
+        born_effective_charges=options.has_born_charges,
+        given_charges=args.given_charges_key is not None,
+        macro_dipole=options.has_charges,
+        dipole_axes=args.dipole_axes or "auto",
+        boundary=options.boundary,
+        slab_axis=options.slab_axis,
+    )
+    survey = survey_files(args, labels)
+    check_data(args, survey)
+
+    weights: list[TermWeights] = []
+    for flags in LABELS:
+        if not heads[flags.quantity]:
+            continue
+        if asked[flags.quantity]:
+            _check_found(args, survey, flags.label, flags.key_flag)
+            _check_has_weight(args, survey, flags)
+        by_default = flags.quantity != quantities.CHARGES
+        if asked[flags.quantity] or (by_default and survey.count(TRAIN, flags.label) > 0):
+            weights.append(_weights(args, flags.quantity))
+    if asked_total_charge:
+        _check_found(args, survey, quantities.TOTAL_CHARGE, "total_charge_key")
+    if labels.given_charges:
+        _check_found(args, survey, quantities.GIVEN_CHARGES, "given_charges_key")
+    if options.total_charge_constraint == "penalty":
+        weights.append(_weights(args, quantities.TOTAL_CHARGE))
+    _check_charges_are_trained(options, weights)
+    return TrainingPlan(options, labels, tuple(weights), _summary(args, survey, weights, labels))
+
+
+def _is_asked_for(args: argparse.Namespace, flags: LabelFlags) -> bool:
+    """Whether a label was asked for: its key or a weight above zero was given."""
+    given = [getattr(args, flags.weight_flag), getattr(args, f"swa_{flags.weight_flag}")]
+    return getattr(args, flags.key_flag) is not None or any(given)
+
+
+def _weights(args: argparse.Namespace, quantity: str) -> TermWeights:
+    """Weights of a term: 1 unless given, and the same in stage two unless given."""
+    first = getattr(args, f"{quantity}_weight")
+    first = 1.0 if first is None else first
+    second = getattr(args, f"swa_{quantity}_weight")
+    return TermWeights(quantity, first, first if second is None else second)
+
+
+def _check_found(args: argparse.Namespace, survey: Survey, label: str, key_flag: str) -> None:
+    """A label that is wanted must be in some training frame."""
+    if any(label in frame.present for frame in survey.select(TRAIN)):
+        return
+    key = getattr(args, key_flag)
+    hint = ""
+    if key in survey.reserved:
+        hint = (
+            f" ASE reads a column called '{key}' as the result of a calculator, where labels "
+            f"are not looked for: rename it, for example to REF_{key}."
+        )
+    raise UserError(
+        f"no training frame has the label `{label}` under the key '{key}' (--{key_flag}); the "
+        f"frames have {', '.join(sorted(survey.keys)) or 'no keys'}.{hint}"
+    )
+
+
+def _check_has_weight(args: argparse.Namespace, survey: Survey, flags: LabelFlags) -> None:
+    """A label that was asked for must count in some training frame."""
+    if survey.count(TRAIN, flags.label) > 0:
+        return
+    reason = f"config_{flags.label}_weight is zero everywhere"
+    if flags.quantity == quantities.MACRO_DIPOLE:
+        reason += ", or all frames are periodic along all axes, where a dipole is no label"
+    raise UserError(
+        f"the label `{flags.label}` under the key '{getattr(args, flags.key_flag)}' counts in no "
+        f"training frame: {reason}; leave out --{flags.key_flag} and --{flags.weight_flag}, or "
+        "add frames"
+    )
+
+
+def _check_charges_are_trained(options: SmileOptions, weights: Sequence[TermWeights]) -> None:
+    """Without electrostatics only labels train the charges."""
+    trained = {term.name for term in weights} & {quantities.MACRO_DIPOLE, quantities.CHARGES}
+    if options.has_charges and not options.has_electrostatics and not trained:
+        raise UserError(
+            "nothing trains the charges: there is no electrostatic energy and no training frame "
+            "has a dipole or charges; add such labels, or use --electrostatics ewald or "
+            "--charge_head none"
+        )
+
+
+def _summary(
+    args: argparse.Namespace,
+    survey: Survey,
+    weights: Sequence[TermWeights],
+    settings: LabelSettings,
+) -> tuple[str, ...]:
+    """How many frames carry each label, and which labels are not used."""
+    trained = {term.name: term for term in weights}
+    lines = []
+    for flags in LABELS:
+        counts = {role: survey.count(role, flags.label) for role in (TRAIN, VALID, TEST)}
+        totals = {role: len(survey.select(role)) for role in (TRAIN, VALID, TEST)}
+        if not any(counts.values()):
+            continue
+        text = ", ".join(
+            f"{counts[role]} of {totals[role]} frames of the {role.replace('_', ' ')}"
+            for role in counts
+            if totals[role]
+        )
+        use = "not trained"
+        if flags.quantity in trained:
+            term = trained[flags.quantity]
+            use = f"weight {term.stage_one:g}, in stage two {term.stage_two:g}"
+        elif flags.quantity == quantities.CHARGES and settings.macro_dipole:
+            use = "not trained unless --charges_key or --charges_weight is given"
+        lines.append(f"Label {getattr(args, flags.key_flag)} ({flags.quantity}): {text}; {use}")
+    if settings.given_charges:
+        count = survey.count(TRAIN, quantities.GIVEN_CHARGES)
+        lines.append(
+            f"Given charges {args.given_charges_key}: {count} of {len(survey.select(TRAIN))} "
+            "frames of the train file"
+        )
+    return tuple(lines)

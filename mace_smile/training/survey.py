@@ -1,0 +1,177 @@
+"""A look at all frames before training starts, so that bad input ends in one sentence.
+
+Every frame of the training, validation and test files is read and checked the way training
+will do it. What is kept of a frame is small: its elements and the labels it carries.
+"""
+
+import argparse
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from mace.data import (
+    KeySpecification,
+    config_from_atoms,
+    update_keyspec_from_kwargs,
+)
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.structures import prepare_configuration
+from mace_smile.training.argument_checks import files_by_head, heads_of
+from mace_smile.training.labels import (
+    LabelSettings,
+    add_label_keys,
+    check_labels,
+    complete_labels,
+)
+
+TRAIN, VALID, TEST = "train_file", "valid_file", "test_file"
+
+#: Labels that MACE takes out of ASE's calculator results when their key is this very name.
+RESERVED = (quantities.ENERGY, quantities.FORCES, quantities.STRESS)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is kept of one frame."""
+
+    elements: frozenset[int]
+    """Atomic numbers."""
+    present: frozenset[str]
+    """Labels it carries."""
+    weighted: frozenset[str]
+    """Labels it carries with a weight above zero (dipoles: along some axis)."""
+    head: str = "Default"
+    """Name of the head it trains."""
+    role: str = TRAIN
+    """``train_file``, ``valid_file`` or ``test_file``."""
+    is_isolated: bool = False
+    """Whether MACE takes it for the energy of an isolated atom and trains on the others."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the files hold."""
+
+    frames: tuple[Frame, ...]
+    """All frames, in the order of the files."""
+    keys: frozenset[str]
+    """Keys of information and columns in the training files."""
+    reserved: frozenset[str]
+    """Keys in the training files that ASE moves into its calculator results."""
+
+    def select(self, role: str) -> list[Frame]:
+        """Frames of one role that are trained on or evaluated."""
+        return [frame for frame in self.frames if frame.role == role and not frame.is_isolated]
+
+    def count(self, role: str, label: str) -> int:
+        """Number of frames of one role in which a label has a weight above zero."""
+        return sum(label in frame.weighted for frame in self.select(role))
+
+
+def key_specification(args: argparse.Namespace, head: str) -> KeySpecification:
+    """Where the labels of one head are found; the keys of labels must be filled in."""
+    # MACE has not yet turned the text of --embedding_specs into a dictionary.
+    common = {name: value for name, value in vars(args).items() if name != "embedding_specs"}
+    keys = add_label_keys(update_keyspec_from_kwargs(KeySpecification(), common), common)
+    settings = heads_of(args).get(head, {})
+    keys = add_label_keys(update_keyspec_from_kwargs(copy.deepcopy(keys), settings), settings)
+    return keys.update(
+        info_keys=settings.get("info_keys", {}), arrays_keys=settings.get("arrays_keys", {})
+    )
+
+
+def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
+    """Read and check all frames.
+
+    :param args: with the keys of labels filled in.
+    :param settings: the labels that are wanted.
+    :raises UserError: for the first frame that cannot be used, naming file and frame.
+    """
+    frames: list[Frame] = []
+    keys: set[str] = set()
+    reserved: set[str] = set()
+    for head, files in files_by_head(args).items():
+        specification = key_specification(args, head)
+        for role, paths in files.items():
+            for path in paths:
+                of_file: list[Frame] = []
+                for number, atoms in enumerate(_read(path)):
+                    place = f"{path}, frame {number} ({atoms.symbols})"
+                    frame = _check_frame(atoms, specification, settings, place)
+                    is_isolated = role == TRAIN and _is_isolated(atoms)
+                    of_file.append(
+                        dataclasses.replace(frame, head=head, role=role, is_isolated=is_isolated)
+                    )
+                    if role == TRAIN:
+                        keys |= (set(atoms.info) | set(atoms.arrays)) - {"numbers", "positions"}
+                        reserved |= set(getattr(atoms.calc, "results", {}))
+                _check_usable(path, of_file, specification)
+                frames += of_file
+    return Survey(tuple(frames), frozenset(keys), frozenset(reserved))
+
+
+def _read(path: str) -> list[ase.Atoms]:
+    """All frames of a file."""
+    try:
+        frames = list(ase.io.iread(path, index=":"))
+    except Exception as error:  # ASE raises many kinds of exceptions for broken files
+        raise UserError(
+            f"'{path}' cannot be read as structures ({type(error).__name__}: {error}); give an "
+            "extended XYZ file"
+        ) from error
+    if len(frames) == 0:
+        raise UserError(f"'{path}' holds no structures")
+    return frames
+
+
+def _is_isolated(atoms: ase.Atoms) -> bool:
+    """MACE's own rule for frames that give the energy of an isolated atom."""
+    return len(atoms) == 1 and atoms.info.get("config_type") == "IsolatedAtom"
+
+
+def _check_frame(
+    atoms: ase.Atoms, keys: KeySpecification, settings: LabelSettings, place: str
+) -> Frame:
+    """Do with a frame what training will do with it; an error says the place."""
+    config = config_from_atoms(atoms, key_specification=keys)
+    specified: dict[str, Any] = {**keys.info_keys, **keys.arrays_keys}
+    for name in RESERVED:
+        results = getattr(atoms.calc, "results", {})
+        if specified[name] == name and name in results:
+            config.properties[name] = results[name]
+            config.property_weights[name] = 1.0
+    try:
+        check_labels(config)
+        completed = complete_labels(prepare_configuration(config), settings)
+    except UserError as error:
+        message = str(error)
+        for name, key in specified.items():
+            message = message.replace(f"`{name}`", f"`{name}` (key {key})")
+        raise UserError(f"{place}: {message}") from error
+    present = {name for name, value in config.properties.items() if value is not None}
+    weights = completed.property_weights
+    return Frame(
+        elements=frozenset(int(z) for z in config.atomic_numbers),
+        present=frozenset(present),
+        weighted=frozenset(name for name in present if np.any(np.asarray(weights[name]) > 0)),
+    )
+
+
+def _check_usable(path: str, frames: list[Frame], keys: KeySpecification) -> None:
+    """MACE's own rule: a file must have energies, forces or dipoles."""
+    wanted = {
+        quantities.ENERGY: keys.info_keys[quantities.ENERGY],
+        quantities.FORCES: keys.arrays_keys[quantities.FORCES],
+        quantities.DIPOLE: keys.info_keys[quantities.DIPOLE],
+    }
+    if not any(frame.present & set(wanted) for frame in frames):
+        raise UserError(
+            f"'{path}' has none of the labels {', '.join(wanted.values())} in any frame; give "
+            "their keys with --energy_key, --forces_key and --dipole_key"
+        )

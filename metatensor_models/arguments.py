@@ -1,0 +1,114 @@
+"""The command line of ``mace_smile_export``: flags, and the options they make."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mace_smile.errors import UserError
+from mace_smile.model.files import load_model
+from mace_smile.model.options import BOUNDARIES, SmileOptions
+from metatensor_models.export import DTYPES, export_model
+from metatensor_models.given_charges import GivenCharges, read_given_charges
+from metatensor_models.options import FIELD_KINDS, ExportOptions, parse_fields
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of ``mace_smile_export``."""
+    parser = argparse.ArgumentParser(
+        prog="mace_smile_export",
+        description="Export a trained model as a metatomic file for ASE, i-PI and LAMMPS.",
+    )
+    parser.add_argument("model", help=".model file that mace_smile_run_train wrote")
+    parser.add_argument("-o", "--output", help="file to write; NAME.pt for NAME.model")
+    parser.add_argument(
+        "--boundary",
+        choices=BOUNDARIES,
+        default="auto",
+        help="auto: the model's own, else what the engine says; periodic, slab and open hold for "
+        "engines that call every structure periodic (i-PI, often LAMMPS)",
+    )
+    parser.add_argument(
+        "--slab_axis", type=int, choices=(0, 1, 2), help="cell axis across the slab (2)"
+    )
+    parser.add_argument(
+        "--field",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=ex,ey,ez",
+        help="field in V/A, offered to engines as the variant energy/NAME; may be given again",
+    )
+    parser.add_argument(
+        "--field_kind",
+        choices=FIELD_KINDS,
+        default="macroscopic",
+        help="macroscopic: the field inside, forces Z^T E; vacuum: the field outside a slab, "
+        "divided by 1 + chi along its normal",
+    )
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision (that of the training)")
+    parser.add_argument("--head", help="head to export of a model that has several")
+    parser.add_argument(
+        "--total_charge", type=float, default=0.0, help="net charge of every structure in e"
+    )
+    parser.add_argument(
+        "--given_charges",
+        metavar="FRAME.xyz",
+        help="frame with the charges of some atoms, e.g. an electrode; the engine must keep its "
+        "order of atoms",
+    )
+    parser.add_argument(
+        "--given_charges_key", help="column of the given charges in e (that of the training)"
+    )
+    parser.add_argument(
+        "--given_mask_key", help="column that is non-zero on these atoms (that of the training)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    return parser
+
+
+def export_from_arguments(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    :raises UserError: for flags that contradict each other, and what the export refuses.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.slab_axis is not None and arguments.boundary != "slab":
+        raise UserError("`--slab_axis` has no effect without --boundary slab; add it")
+    model = load_model(arguments.model)
+    options = ExportOptions(
+        boundary=arguments.boundary,
+        slab_axis=2 if arguments.slab_axis is None else arguments.slab_axis,
+        fields=parse_fields(arguments.field),
+        field_kind=arguments.field_kind,
+        total_charge=arguments.total_charge,
+        given_charges=given_charges_from_arguments(arguments, model.options),
+        head=arguments.head,
+    )
+    output = arguments.output or Path(arguments.model).with_suffix(".pt")
+    export_model(
+        model, output, options, arguments.dtype, arguments.overwrite, Path(arguments.model).stem
+    )
+
+
+def given_charges_from_arguments(
+    arguments: argparse.Namespace, options: SmileOptions
+) -> GivenCharges | None:
+    """Read the given charges, by default under the keys of the training.
+
+    :raises UserError: for keys without a frame, or a frame without keys.
+    """
+    if arguments.given_charges is None:
+        if arguments.given_charges_key or arguments.given_mask_key:
+            raise UserError(
+                "`--given_charges_key` and `--given_mask_key` have no effect without "
+                "--given_charges FRAME.xyz; add it"
+            )
+        return None
+    charges_key = arguments.given_charges_key or options.given_charges_key
+    mask_key = arguments.given_mask_key or options.given_mask_key
+    if charges_key is None or mask_key is None:
+        raise UserError(
+            "`--given_charges` needs to know the columns, and the model was trained without given "
+            "charges; add --given_charges_key and --given_mask_key"
+        )
+    return read_given_charges(arguments.given_charges, charges_key, mask_key)

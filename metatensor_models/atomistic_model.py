@@ -1,0 +1,250 @@
+"""The metatomic interface around a SmileMACE, with fields as variants of the energy.
+
+Engines differentiate the energy and know no field. The variant ``energy/<name>`` is the energy
+without the field plus a term of value zero whose gradient is minus the force of the field,
+
+.. math::
+
+    F = F_0 + Z^T E .
+
+Energy and stress stay those without the field (constant reduced field: no piezoelectric
+stress), so nothing that compares energies, a minimiser for instance, may be used with it.
+"""
+
+from typing import Dict, List, Optional
+
+import torch
+from metatensor.torch import Labels, TensorMap
+from metatomic.torch import ModelOutput, NeighborListOptions, System
+
+from mace_smile import quantities
+from mace_smile.model.smile_mace import SmileMACE
+from mace_smile.physics.polarization import screen_along_normal, slab_normal
+from mace_smile.physics.response import field_forces, force_carrier
+from metatensor_models.given_charges import GivenCharges
+from metatensor_models.options import ExportOptions
+from metatensor_models.outputs import (
+    select_output,
+    system_samples,
+    to_tensor_map,
+    variant_name,
+)
+from metatensor_models.systems import systems_to_batch
+
+
+class FiniteFieldModel(torch.nn.Module):
+    """A SmileMACE as metatomic sees it.
+
+    :param model: the model, which may be compiled by ``e3nn.util.jit.compile``; its own
+        boundary must be ``auto``, since the boundary is decided here.
+    :param smile: the same model uncompiled, from which plain numbers are read.
+    :param options: boundary, fields, given charges, head and total charge.
+    """
+
+    fields: List[str]
+    element_index: torch.Tensor
+    electric_fields: torch.Tensor
+    given_numbers: torch.Tensor
+    given_charges: torch.Tensor
+    given_mask: torch.Tensor
+
+    def __init__(self, model: torch.nn.Module, smile: SmileMACE, options: ExportOptions) -> None:
+        super().__init__()
+        self.model = model
+        self.has_charges = smile.options.has_charges
+        self.has_born_charges = smile.options.has_born_charges
+        self.is_local = smile.options.is_local
+        self.susceptibility = smile.options.susceptibility
+        self.boundary = options.boundary
+        self.slab_axis = options.slab_axis
+        self.is_vacuum_field = options.field_kind == "vacuum"
+        self.head = options.head_index(smile.heads)
+        self.total_charge = options.total_charge
+        self.r_max = float(smile.r_max)
+        self.n_elements = len(smile.atomic_numbers)
+        self.neighbor_list = NeighborListOptions(cutoff=self.r_max, full_list=True, strict=True)
+
+        numbers = smile.atomic_numbers.to(device="cpu", dtype=torch.int64)
+        element_index = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
+        element_index[numbers] = torch.arange(self.n_elements)
+        self.register_buffer("element_index", element_index)
+
+        dtype = smile.r_max.dtype
+        self.fields = [variant_name(name) for name in options.fields]
+        vectors = torch.tensor(list(options.fields.values()), dtype=dtype).reshape(-1, 3)
+        self.register_buffer("electric_fields", vectors)  # (n_fields, 3), V/A
+
+        given = options.given_charges or GivenCharges.none()
+        self.has_given_charges = options.given_charges is not None
+        self.register_buffer("given_numbers", torch.as_tensor(given.atomic_numbers))
+        self.register_buffer("given_charges", torch.as_tensor(given.charges, dtype=dtype))
+        self.register_buffer("given_mask", torch.as_tensor(given.mask, dtype=dtype))
+
+        self.energy_name = quantities.BY_NAME[quantities.ENERGY].metatomic
+        self.charge_name = quantities.BY_NAME[quantities.CHARGES].metatomic
+        self.response_dipole_name = quantities.BY_NAME[quantities.RESPONSE_DIPOLE].metatomic
+        self.macro_dipole_name = quantities.BY_NAME[quantities.MACRO_DIPOLE].metatomic
+        self.born_name = quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].metatomic
+
+    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
+        """The full neighbour list within the cutoff of MACE."""
+        return [self.neighbor_list]
+
+    def forward(
+        self,
+        systems: List[System],
+        outputs: Dict[str, ModelOutput],
+        selected_atoms: Optional[Labels] = None,
+    ) -> Dict[str, TensorMap]:
+        """What the engine asks for, as metatomic defines it.
+
+        :param systems: structures with their neighbour lists, in A.
+        :param outputs: names of the outputs, and whether atoms or systems are wanted.
+        :param selected_atoms: the atoms to add up, for models without long range.
+        :raises NotImplementedError: for ``selected_atoms`` where an output depends on all
+            atoms.
+        :raises ValueError: for structures the model was not exported for.
+        """
+        results: Dict[str, TensorMap] = {}
+        if len(systems) == 0 or len(outputs) == 0:
+            return results
+        if selected_atoms is not None:
+            self.check_selection(outputs)
+        batch = systems_to_batch(
+            systems,
+            self.neighbor_list,
+            self.element_index,
+            self.n_elements,
+            self.boundary,
+            self.slab_axis,
+            self.r_max,
+        )
+        self.add_conditions(batch, systems)
+        graphs, ptr, periodic = batch["batch"], batch["ptr"], batch["pbc"]
+        index = torch.arange(graphs.numel(), device=graphs.device)
+        if selected_atoms is not None:
+            chosen = selected_atoms.values.to(torch.int64)
+            index = ptr[chosen[:, 0]] + chosen[:, 1]
+        dtype = systems[0].positions.dtype
+
+        predicted = self.model(batch, compute_force=False)
+        node_energy = predicted["node_energy"]
+        assert node_energy is not None
+        if self.energy_name in outputs:
+            # Added up in double precision: in float32 large systems would lose 0.1 eV.
+            energy = select_output(
+                node_energy, outputs[self.energy_name], graphs, ptr, index, [], "energy"
+            )
+            results[self.energy_name] = energy.to(dtype=dtype)
+        if self.has_charges:
+            charges = predicted["charges"]
+            assert charges is not None
+            if self.charge_name in outputs:
+                results[self.charge_name] = select_output(
+                    charges, outputs[self.charge_name], graphs, ptr, index, [], "charge"
+                )
+            samples = system_samples(len(systems), graphs.device)
+            response_dipole = predicted["response_dipole"]
+            macro_dipole = predicted["macro_dipole"]
+            assert response_dipole is not None
+            assert macro_dipole is not None
+            if self.response_dipole_name in outputs:
+                results[self.response_dipole_name] = to_tensor_map(
+                    response_dipole, samples, ["xyz"], "response_dipole"
+                )
+            if self.macro_dipole_name in outputs:
+                results[self.macro_dipole_name] = to_tensor_map(
+                    macro_dipole, samples, ["xyz"], "macro_dipole"
+                )
+        if self.has_born_charges:
+            born_charges = predicted["born_effective_charges"]
+            assert born_charges is not None
+            if self.born_name in outputs:
+                results[self.born_name] = select_output(
+                    born_charges,
+                    outputs[self.born_name],
+                    graphs,
+                    ptr,
+                    index,
+                    ["field", "displacement"],
+                    "born_effective_charges",
+                )
+            for number, name in enumerate(self.fields):
+                if name in outputs:
+                    carrier = self.field_term(
+                        systems, born_charges, periodic, ptr, self.electric_fields[number]
+                    )
+                    energy = select_output(
+                        node_energy + carrier, outputs[name], graphs, ptr, index, [], "energy"
+                    )
+                    results[name] = energy.to(dtype=dtype)
+        return results
+
+    def check_selection(self, outputs: Dict[str, ModelOutput]) -> None:
+        """Refuse a selection of atoms where an output depends on all of them."""
+        if not self.is_local or self.has_given_charges:
+            raise NotImplementedError(
+                "this model has charges that depend on all atoms (long range, exact total "
+                "charge or charges given by atom index), so it cannot run on a selection of "
+                "atoms; use one domain (one MPI rank)"
+            )
+        if self.response_dipole_name in outputs or self.macro_dipole_name in outputs:
+            raise NotImplementedError(
+                "a dipole belongs to all atoms of a structure, so it cannot be computed for a "
+                "selection; ask for the charges, or leave `selected_atoms` out"
+            )
+
+    def add_conditions(self, batch: Dict[str, torch.Tensor], systems: List[System]) -> None:
+        """Add what was stored at export: head, total charge and given charges."""
+        n_graphs = len(systems)
+        batch["head"] = torch.full_like(batch["ptr"][:n_graphs], self.head)
+        batch["total_charge"] = torch.full(
+            [n_graphs],
+            self.total_charge,
+            dtype=batch["positions"].dtype,
+            device=batch["positions"].device,
+        )
+        if self.has_given_charges:
+            for system in systems:
+                if not torch.equal(system.types.to(torch.int64), self.given_numbers):
+                    raise ValueError(
+                        "this model stores given charges by atom index, for "
+                        f"{self.given_numbers.numel()} atoms in the order of the frame it was "
+                        "exported with; the engine gave another number or order of elements "
+                        f"({len(system)} atoms); use the order of that frame"
+                    )
+            batch["given_charges"] = self.given_charges.repeat(n_graphs)
+            batch["given_mask"] = self.given_mask.repeat(n_graphs)
+
+    def field_term(
+        self,
+        systems: List[System],
+        born_charges: torch.Tensor,
+        periodic: torch.Tensor,
+        ptr: torch.Tensor,
+        field: torch.Tensor,
+    ) -> torch.Tensor:
+        """Term of each atom of value zero whose gradient is minus the force of the field.
+
+        :param born_charges: shape ``(n_atoms, 3, 3)``, in e.
+        :param periodic: axes the model treats as periodic, shape ``(n_graphs, 3)``.
+        :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+        :param field: shape ``(3,)``, in V/A.
+        :return: shape ``(n_atoms,)``, in eV.
+        """
+        terms: List[torch.Tensor] = []
+        for graph, system in enumerate(systems):
+            acting = field
+            if self.is_vacuum_field:
+                axes = periodic[graph].to(torch.int64)
+                if int(axes.sum()) != 2:
+                    raise ValueError(
+                        "this model was exported with a field in vacuum (--field_kind vacuum), "
+                        "which only a slab has; give a structure with two periodic axes, or "
+                        "export with --boundary slab"
+                    )
+                normal = slab_normal(system.cell.detach(), int(torch.argmin(axes)))
+                acting = screen_along_normal(field, normal, self.susceptibility)
+            forces = field_forces(born_charges[int(ptr[graph]) : int(ptr[graph + 1])], acting)
+            terms.append(force_carrier(system.positions, system.cell, forces))
+        return torch.cat(terms)

@@ -1,0 +1,191 @@
+"""From a trained model to a metatomic file (``.pt``) that ASE, i-PI and LAMMPS run."""
+
+import copy
+import dataclasses
+import logging
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ase.data
+import torch
+from e3nn.util import jit
+from mace.tools.torch_tools import default_dtype
+from metatomic.torch import AtomisticModel, ModelCapabilities
+
+from mace_smile.errors import UserError
+from mace_smile.model.smile_mace import SmileMACE
+from metatensor_models.atomistic_model import FiniteFieldModel
+from metatensor_models.metadata import model_metadata
+from metatensor_models.options import ExportOptions
+from metatensor_models.outputs import declare_outputs
+from metatensor_models.self_check import check_exported
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def export_model(
+    model: SmileMACE,
+    output: str | Path,
+    options: ExportOptions,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    name: str = "mace-smile",
+) -> Path:
+    """Write an exported model; it appears whole, after it has passed a check, or not at all.
+
+    :param model: left as it is.
+    :param output: the file to write.
+    :param options: boundary, fields, given charges, head and total charge.
+    :param dtype: ``float32`` or ``float64``; None keeps the precision of the model.
+    :param overwrite: replace an existing output.
+    :param name: of the model, for its metadata.
+    :return: the output.
+    :raises UserError: for an output that exists or has no folder, and what
+        :func:`check_request` refuses.
+    """
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise UserError(f"the output '{output}' exists; choose another -o, or add --overwrite")
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"the folder '{folder}' of the output does not exist; make it first")
+    options = own_boundary(model, options)
+    check_request(model, options)
+    if dtype is not None:
+        model = copy.deepcopy(model).to(DTYPES[dtype])
+    with (
+        torchscript_warnings_ignored(),
+        tempfile.TemporaryDirectory(prefix=f".{output.stem}-", dir=folder) as temporary,
+    ):
+        exported = build_atomistic_model(model, options, name)
+        unchecked = Path(temporary) / output.name
+        exported.save(unchecked)
+        check_exported(unchecked, eager_atomistic_model(model, options), options)
+        os.replace(unchecked, output)
+    logger.info("wrote %s: %s", output, exported.metadata().description)
+    return output
+
+
+@contextmanager
+def torchscript_warnings_ignored() -> Iterator[None]:
+    """Keep quiet about TorchScript being on its way out: metatomic has nothing else yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The TorchScript type system", UserWarning)
+        yield
+
+
+def own_boundary(model: SmileMACE, options: ExportOptions) -> ExportOptions:
+    """The options with the model's own boundary where none was asked for."""
+    own = model.options.boundary
+    if options.boundary == "auto":
+        axis = model.options.slab_axis if own == "slab" else options.slab_axis
+        return dataclasses.replace(options, boundary=own, slab_axis=axis)
+    if own not in ("auto", options.boundary):
+        logger.warning(
+            "the model was trained with --boundary %s and is exported with --boundary %s",
+            own,
+            options.boundary,
+        )
+    return options
+
+
+def check_request(model: SmileMACE, options: ExportOptions) -> None:
+    """Refuse what the model cannot do.
+
+    :raises UserError: for a field without Born charges, given charges without charges or of
+        unknown elements, a total charge without charges, a head that is missing, or a backbone
+        that needs inputs which engines do not give.
+    """
+    options.head_index(model.heads)
+    smile = model.options
+    if options.fields and not smile.has_born_charges:
+        what = "charges but no" if smile.has_charges else "neither charges nor"
+        raise UserError(
+            f"`--field` was given but the model has {what} Born effective charges, so no field "
+            "can act on it; train it with --screening uncoupled on frames with Born charges"
+        )
+    if options.field_kind == "vacuum" and not options.fields:
+        raise UserError("`--field_kind vacuum` has no effect without --field; name a field")
+    if options.total_charge != 0 and not smile.has_charges:
+        raise UserError("`--total_charge` has no effect on a model without charges; leave it out")
+    if options.given_charges is not None:
+        if not smile.has_charges:
+            raise UserError(
+                "`--given_charges` was given but the model has no charges; train it with "
+                "--charge_head local"
+            )
+        known = set(model.atomic_numbers.tolist())
+        unknown = sorted(set(options.given_charges.atomic_numbers.tolist()) - known)
+        if unknown:
+            raise UserError(
+                "the frame of `--given_charges` has the elements "
+                f"{', '.join(ase.data.chemical_symbols[number] for number in unknown)}, which "
+                "the model does not know"
+            )
+    elif smile.given_charges_key is not None:
+        logger.warning(
+            "the model was trained with given charges but is exported without: all charges will "
+            "be predicted; --given_charges FRAME.xyz stores those of a frame"
+        )
+    if hasattr(model.backbone, "joint_embedding"):
+        raise UserError(
+            "the backbone embeds further inputs (such as spin), which simulation engines do not "
+            "give; it cannot be exported"
+        )
+
+
+def interaction_range(model: SmileMACE) -> float:
+    """How far the outputs of an atom reach, in A; infinite where all atoms are coupled."""
+    if not model.options.is_local:
+        return math.inf
+    return float(model.r_max) * int(model.num_interactions)
+
+
+def build_atomistic_model(
+    model: SmileMACE, options: ExportOptions, name: str = "mace-smile"
+) -> AtomisticModel:
+    """The model compiled and wrapped for metatomic, in the precision it has.
+
+    :param model: left as it is; a copy is compiled.
+    :param options: of the export; its boundary holds, not the model's.
+    :param name: for the metadata.
+    """
+    with default_dtype(model.r_max.dtype):
+        compiled = jit.compile(prepared_copy(model))
+    return wrap_for_metatomic(compiled, model, options, name)
+
+
+def eager_atomistic_model(model: SmileMACE, options: ExportOptions) -> AtomisticModel:
+    """The same as :func:`build_atomistic_model` without compilation, for comparison."""
+    return wrap_for_metatomic(prepared_copy(model), model, options, "eager")
+
+
+def prepared_copy(model: SmileMACE) -> SmileMACE:
+    """A copy for the export: the boundary comes with each structure."""
+    prepared = copy.deepcopy(model).eval()
+    prepared.boundary = "auto"
+    return prepared
+
+
+def wrap_for_metatomic(
+    module: torch.nn.Module, model: SmileMACE, options: ExportOptions, name: str
+) -> AtomisticModel:
+    """A module with SmileMACE's forward as a metatomic model."""
+    capabilities = ModelCapabilities(
+        outputs=declare_outputs(model.options, options.fields, options.field_kind),
+        atomic_types=[int(number) for number in model.atomic_numbers],
+        interaction_range=interaction_range(model),
+        length_unit="angstrom",
+        supported_devices=["cuda", "cpu"],
+        dtype=str(model.r_max.dtype).removeprefix("torch."),
+    )
+    wrapped = FiniteFieldModel(module, model, options).eval()
+    return AtomisticModel(wrapped, model_metadata(model, options, name), capabilities)

@@ -1,0 +1,89 @@
+"""What an exported model says about itself: description, references and stored settings."""
+
+import json
+
+import torch
+from metatomic.torch import ModelMetadata
+
+import mace_smile
+from mace_smile.model.smile_mace import SmileMACE
+from metatensor_models.options import ExportOptions
+
+#: References that every exported model carries, in metatomic's three groups.
+REFERENCES = {
+    "implementation": [
+        "torch-pme: https://doi.org/10.1063/5.0251713",
+        "metatensor and metatomic: https://docs.metatensor.org/metatomic",
+    ],
+    "architecture": [
+        "MACE: https://doi.org/10.48550/arXiv.2206.07697",
+        "macro-dipole relation (SMILE-CP): https://doi.org/10.48550/arXiv.2510.01042",
+        "static and dynamic charges: https://doi.org/10.48550/arXiv.2601.03656",
+    ],
+}
+
+
+def describe_model(model: SmileMACE, options: ExportOptions) -> str:
+    """A few sentences for people: what the energy is, and what the variants are."""
+    smile = model.options
+    parts = [f"MACE ({int(model.num_interactions)} layers, cutoff {float(model.r_max):g} A)"]
+    if smile.has_charges:
+        parts.append(f"charges (total charge {smile.total_charge_constraint})")
+    if smile.has_electrostatics:
+        parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms})")
+    if smile.has_born_charges:
+        parts.append(f"Born effective charges ({smile.screening})")
+    sentences = [" + ".join(parts) + f"; boundary {options.boundary}."]
+    if options.fields:
+        sentences.append(
+            f"The variants energy/<field> give forces F0 + Z^T E of a {options.field_kind} field, "
+            "with the energy and stress of no field (constant reduced field); do not minimise "
+            "with them. Fields in V/A: "
+            + ", ".join(f"{name} {vector}" for name, vector in options.fields.items())
+            + "."
+        )
+    return " ".join(sentences)
+
+
+def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> ModelMetadata:
+    """Metadata of an exported model.
+
+    :param model: the model.
+    :param options: of the export.
+    :param name: of the model.
+    :return: with ``extra`` entries, all strings: ``format_version``, ``mace_smile_version``,
+        ``torch_version``, ``head``, ``r_max``, ``num_interactions``, ``boundary``,
+        ``slab_axis``, ``fields`` (JSON, V/A), ``field_kind``, ``total_charge``,
+        ``n_given_charges`` and the options of the model that fix its physics.
+    """
+    smile = model.options
+    given = options.given_charges
+    extra = {
+        "format_version": model.format_version,
+        "mace_smile_version": mace_smile.__version__,
+        "torch_version": torch.__version__,
+        "head": model.heads[options.head_index(model.heads)],
+        "r_max": float(model.r_max),
+        "num_interactions": int(model.num_interactions),
+        "boundary": options.boundary,
+        "slab_axis": options.slab_axis,
+        "fields": json.dumps({key: list(value) for key, value in options.fields.items()}),
+        "field_kind": options.field_kind,
+        "total_charge": options.total_charge,
+        "n_given_charges": 0 if given is None else int((given.mask != 0).sum()),
+        "charge_head": smile.charge_head,
+        "total_charge_constraint": smile.total_charge_constraint,
+        "electrostatics": smile.electrostatics,
+        "coulomb_terms": smile.coulomb_terms,
+        "smearing": smile.smearing,
+        "screening": smile.screening,
+        "screening_value": smile.scale,
+        "susceptibility": smile.susceptibility,
+    }
+    return ModelMetadata(
+        name=name,
+        description=describe_model(model, options),
+        authors=[],
+        references=REFERENCES,
+        extra={key: str(value) for key, value in extra.items()},
+    )

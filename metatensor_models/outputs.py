@@ -1,0 +1,139 @@
+"""From tensors to TensorMaps, and the declaration of what an exported model can compute.
+
+Names, shapes and units come from :mod:`mace_smile.quantities`; only the field variants of the
+energy are added here.
+"""
+
+from typing import List
+
+import torch
+from metatensor.torch import Labels, TensorBlock, TensorMap
+from metatomic.torch import ModelOutput
+
+from mace_smile import quantities
+from mace_smile.model.options import SmileOptions
+
+#: Outputs of models with charges, in the order they are declared.
+CHARGE_OUTPUTS = (quantities.CHARGES, quantities.RESPONSE_DIPOLE, quantities.MACRO_DIPOLE)
+
+
+def variant_name(field: str) -> str:
+    """Name of the energy output that carries a field, ``energy/<field>``."""
+    return f"{quantities.BY_NAME[quantities.ENERGY].metatomic}/{field}"
+
+
+def output_names(options: SmileOptions) -> list[str]:
+    """Names (of our table) of what a model with these options exports."""
+    names = [quantities.ENERGY]
+    if options.has_charges:
+        names.extend(CHARGE_OUTPUTS)
+    if options.has_born_charges:
+        names.append(quantities.BORN_EFFECTIVE_CHARGES)
+    return names
+
+
+def declare_outputs(
+    options: SmileOptions, fields: dict[str, tuple[float, float, float]], field_kind: str
+) -> dict[str, ModelOutput]:
+    """Capabilities of an exported model.
+
+    :param options: of the model.
+    :param fields: name and vector in V/A of each field.
+    :param field_kind: ``macroscopic`` or ``vacuum``.
+    :return: metatomic's declaration of each output, under its metatomic name.
+    """
+    declared: dict[str, ModelOutput] = {}
+    for name in output_names(options):
+        quantity = quantities.BY_NAME[name]
+        per_atom = quantity.per_atom or name == quantities.ENERGY
+        declared[quantity.metatomic] = ModelOutput(
+            unit=quantity.unit,
+            sample_kind="atom" if per_atom else "system",
+            description=quantity.meaning,
+        )
+    for field, vector in fields.items():
+        x, y, z = vector
+        declared[variant_name(field)] = ModelOutput(
+            unit=quantities.BY_NAME[quantities.ENERGY].unit,
+            sample_kind="atom",
+            description=(
+                f"energy without the field, with forces in a {field_kind} field of "
+                f"({x:g}, {y:g}, {z:g}) V/A"
+            ),
+        )
+    return declared
+
+
+def component_labels(names: List[str], device: torch.device) -> List[Labels]:
+    """Labels of Cartesian axes: one set of three a name."""
+    labels: List[Labels] = []
+    for name in names:
+        labels.append(Labels([name], torch.arange(3, device=device).reshape(-1, 1)))
+    return labels
+
+
+def to_tensor_map(
+    values: torch.Tensor, samples: Labels, components: List[str], property_name: str
+) -> TensorMap:
+    """One block that holds one property.
+
+    :param values: shape ``(n_samples, *components)``, one axis of length 3 a component.
+    :param samples: labels of the first axis.
+    :param components: names of the Cartesian axes.
+    :param property_name: name of the property.
+    """
+    zero = torch.zeros((1, 1), dtype=torch.int64, device=values.device)
+    block = TensorBlock(
+        values=values.unsqueeze(-1),
+        samples=samples,
+        components=component_labels(components, values.device),
+        properties=Labels([property_name], zero),
+    )
+    return TensorMap(keys=Labels(["_"], zero), blocks=[block])
+
+
+def atom_samples(batch: torch.Tensor, ptr: torch.Tensor, index: torch.Tensor) -> Labels:
+    """Labels (system, atom) of some atoms of a batch.
+
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+    :param index: the atoms, shape ``(n_samples,)``.
+    """
+    graphs = batch[index]
+    return Labels(["system", "atom"], torch.stack([graphs, index - ptr[graphs]], dim=1))
+
+
+def system_samples(n_graphs: int, device: torch.device) -> Labels:
+    """Labels (system) of all structures of a batch."""
+    return Labels(["system"], torch.arange(n_graphs, device=device).reshape(-1, 1))
+
+
+def select_output(
+    values: torch.Tensor,
+    output: ModelOutput,
+    batch: torch.Tensor,
+    ptr: torch.Tensor,
+    index: torch.Tensor,
+    components: List[str],
+    property_name: str,
+) -> TensorMap:
+    """A quantity of the selected atoms, each for itself or added up for each structure.
+
+    :param values: of all atoms, shape ``(n_atoms, *components)``.
+    :param output: says whether the engine wants atoms or systems.
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+    :param index: the selected atoms.
+    :param components: names of the Cartesian axes.
+    :param property_name: name of the property.
+    """
+    selected = values[index]
+    if output.sample_kind == "atom":
+        return to_tensor_map(selected, atom_samples(batch, ptr, index), components, property_name)
+    n_graphs = ptr.numel() - 1
+    shape: List[int] = [n_graphs]
+    for size in values.shape[1:]:
+        shape.append(size)
+    total = torch.zeros(shape, dtype=values.dtype, device=values.device)
+    total = total.index_add(0, batch[index], selected)
+    return to_tensor_map(total, system_samples(n_graphs, values.device), components, property_name)

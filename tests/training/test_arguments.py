@@ -1,0 +1,180 @@
+import dataclasses
+import json
+
+import pytest
+from training_data import parse
+
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.training.argument_checks import check_mace_flags, files_by_head
+from mace_smile.training.arguments import options_from_args
+from mace_smile.training.flags import FLAGS
+from mace_smile.training.mace_bridge import build_parser
+
+
+def options(tmp_path, *flags):
+    return options_from_args(parse(tmp_path, *flags))
+
+
+def test_without_flags_the_options_are_the_defaults_of_the_model(tmp_path):
+    assert options(tmp_path) == SmileOptions()
+
+
+def test_flags_reach_the_options(tmp_path):
+    flags = [
+        "--charge_head=local",
+        "--total_charge_constraint=penalty",
+        "--electrostatics=ewald",
+        "--coulomb_terms=long_range",
+        "--smearing=0.8",
+        "--lr_wavelength=0.4",
+        "--boundary=slab",
+        "--slab_axis=1",
+        "--screening=uncoupled",
+        "--screening_value=1.1",
+        "--susceptibility=0.4",
+    ]
+    expected = SmileOptions(
+        total_charge_constraint="penalty",
+        smearing=0.8,
+        lr_wavelength=0.4,
+        boundary="slab",
+        slab_axis=1,
+        screening="uncoupled",
+        screening_value=1.1,
+        susceptibility=0.4,
+    )
+    assert options(tmp_path, *flags) == expected
+
+
+def test_screening_value_auto_is_left_to_the_model(tmp_path):
+    assert options(tmp_path, "--screening_value=auto").screening_value is None
+
+
+def test_yaml_files_know_our_flags(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("name: slab\nscreening: uncoupled\nsusceptibility: 0.4\nema: True\n")
+    args = build_parser().parse_args(["--config", str(config), "--train_file", "a.xyz"])
+    assert (args.screening, args.susceptibility, args.ema) == ("uncoupled", 0.4, True)
+
+
+def test_help_shows_every_flag():
+    text = " ".join(build_parser().format_help().split())
+    for flag in FLAGS:
+        assert f"--{flag.name}" in text
+    assert "--overwrite" in text
+    assert "(default: REF_dipole)" in text
+
+
+def test_namespace_holds_plain_values_only(tmp_path):
+    json.dumps(vars(parse(tmp_path, "--susceptibility=0.4", "--dipole_axes=z")))
+
+
+def test_every_option_of_the_model_is_a_flag_or_fixed():
+    fixed = {"slab_vacuum", "charge_channels", "born_channels"}
+    fields = {field.name for field in dataclasses.fields(SmileOptions)}
+    assert fields - {flag.name for flag in FLAGS} == fixed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--smearing=0", "--smearing is 0.0 but must be positive"),
+        ("--susceptibility=-1", "--susceptibility is -1.0 but must be above -1"),
+        ("--screening_value=0", "--screening_value is 0.0 but must be positive"),
+        ("--macro_dipole_weight=-1", "--macro_dipole_weight is -1.0 but must be zero or positive"),
+        ("--macro_dipole_weight=nan", "--macro_dipole_weight is nan but"),
+        ("--smearing=1 --electrostatics=none", "--smearing has no effect here: there is no elec"),
+        ("--lr_wavelength=1 --charge_head=none", "--lr_wavelength has no effect here"),
+        ("--electrostatics=ewald --charge_head=none", "use --charge_head local"),
+        ("--charge_head=none --dipole_axes=z", "--dipole_axes has no effect here"),
+        ("--charge_head=none --dipole_key=mu", "--dipole_key has no effect here"),
+        ("--charge_head=none --total_charge_constraint=exact", "predicts no charges"),
+        ("--born_effective_charges_weight=2", "use --screening uncoupled"),
+        ("--becs_key=BEC", "--becs_key has no effect here.*use --screening uncoupled"),
+        ("--total_charge_weight=2", "use --total_charge_constraint penalty"),
+        ("--given_mask_key=wall", "no charges are given; use --given_charges_key too"),
+        ("--given_charges_key=q", "use --given_mask_key too"),
+        ("--swa_macro_dipole_weight=2", "there is no second stage; use --swa"),
+        ("--boundary=slab", "add --slab_axis 0, 1 or 2"),
+        ("--slab_axis=2", "--slab_axis has no effect here"),
+    ],
+)
+def test_flags_that_cannot_be_right_are_refused(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        options(tmp_path, *flags.split())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--charge_head=none --electrostatics=none --total_charge_constraint=none",
+        "--charge_head=none --macro_dipole_weight=0",
+        "--swa --swa_macro_dipole_weight=2",
+        "--start_swa=3 --stage_two_macro_dipole_weight=2",
+        "--born_effective_charges_weight=0",
+    ],
+)
+def test_flags_that_ask_for_nothing_or_go_together_are_accepted(tmp_path, flags):
+    options(tmp_path, *flags.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--model=MACELES", "--model MACELES cannot carry charges here; use --model MACE"),
+        ("--model=AtomicDipolesMACE", "AtomicDipolesMACE cannot carry charges"),
+        ("--enable_cueq=True", "--enable_cueq is not supported"),
+        ("--enable_oeq=True", "--enable_oeq is not supported"),
+        ("--lora=True", "--lora is not supported"),
+        ("--loss=energy_forces_dipole", "has its own weight, --macro_dipole_weight"),
+        ("--error_table=DipoleRMSE", "belongs to MACE's dipole models"),
+        ("--dipole_weight=3", "--dipole_weight has no effect here.*use --macro_dipole_weight"),
+        ("--swa_dipole_weight=3", "use --swa_macro_dipole_weight"),
+        ("--test_dir=somewhere", "give extended XYZ files with --test_file"),
+        ("--train_file=data.h5", "'data.h5' is a database"),
+        ("--valid_file=data.lmdb", "'data.lmdb' is a database"),
+        ("--train_file=nowhere.xyz", "'nowhere.xyz' of head 'Default' does not exist"),
+        ("--heads=[1]", "--heads must be a dictionary"),
+        ("--heads={", "--heads cannot be read as a dictionary"),
+    ],
+)
+def test_flags_of_mace_that_cannot_work_are_refused(tmp_path, flags, message):
+    (tmp_path / "train.xyz").touch()
+    with pytest.raises(UserError, match=message):
+        check_mace_flags(parse(tmp_path, *flags.split()))
+
+
+def test_training_file_is_wanted(tmp_path):
+    args = parse(tmp_path)
+    args.train_file = None
+    with pytest.raises(UserError, match="has no training file; use --train_file"):
+        check_mace_flags(args)
+
+
+def test_heads_have_files_of_their_own(tmp_path):
+    heads = {"a": {"train_file": "a.xyz"}, "b": {"train_file": ["b.xyz", "c.xyz"]}}
+    files = files_by_head(parse(tmp_path, f"--heads={heads}", "--valid_file=v.xyz"))
+    assert files["a"] == {"train_file": ["a.xyz"], "valid_file": ["v.xyz"], "test_file": []}
+    assert files["b"]["train_file"] == ["b.xyz", "c.xyz"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--screning=none", "unrecognized arguments: --screning=none .*did you mean --screening"),
+        ("--screening=local", "argument --screening: invalid choice: 'local'"),
+        ("--susceptibility=much", "argument --susceptibility: invalid float value: 'much'"),
+        ("--config=nowhere.yaml", "Unable to open config file: nowhere.yaml"),
+    ],
+)
+def test_command_line_that_cannot_be_parsed_is_one_sentence(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        parse(tmp_path, *flags.split())
+
+
+def test_unknown_key_in_a_yaml_file_is_one_sentence(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("name: slab\nsuceptibility: 0.4\n")
+    with pytest.raises(UserError, match="--suceptibility=0.4.*did you mean --susceptibility"):
+        build_parser().parse_args(["--config", str(config)])

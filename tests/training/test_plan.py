@@ -1,0 +1,198 @@
+import ase
+import numpy as np
+import pytest
+from training_data import frames, labelled, parse, write
+
+from mace_smile.errors import UserError
+from mace_smile.training.losses import TermWeights
+from mace_smile.training.plan import plan_training
+
+
+def plan(tmp_path, structures, *flags):
+    write(tmp_path, structures)
+    return plan_training(parse(tmp_path, *flags))
+
+
+def without(structures, *keys):
+    for atoms in structures:
+        for key in keys:
+            atoms.info.pop(key, None)
+            atoms.arrays.pop(key, None)
+    return structures
+
+
+def isolated(symbol, energy=-1.0):
+    atoms = ase.Atoms(symbol)
+    atoms.info.update(config_type="IsolatedAtom", REF_energy=energy)
+    return atoms
+
+
+def test_labels_that_are_found_are_trained_with_weight_one(tmp_path):
+    found = plan(tmp_path, frames(), "--screening=uncoupled")
+    assert found.weights == (
+        TermWeights("macro_dipole", 1.0, 1.0),
+        TermWeights("born_effective_charges", 1.0, 1.0),
+    )
+
+
+def test_charges_wait_to_be_asked_for(tmp_path):
+    assert plan(tmp_path, frames(), "--charges_key=REF_charges").weights == (
+        TermWeights("macro_dipole", 1.0, 1.0),
+        TermWeights("charges", 1.0, 1.0),
+    )
+    assert "not trained unless --charges_key" in plan(tmp_path, frames()).summary[-1]
+
+
+def test_weights_of_both_stages(tmp_path):
+    flags = ("--swa", "--macro_dipole_weight=3", "--total_charge_constraint=penalty")
+    weights = plan(tmp_path, frames(), *flags, "--swa_total_charge_weight=5").weights
+    assert weights == (
+        TermWeights("macro_dipole", 3.0, 3.0),
+        TermWeights("total_charge", 1.0, 5.0),
+    )
+
+
+def test_summary_says_how_many_frames_carry_each_label(tmp_path):
+    structures = frames()
+    without(structures[:3], "REF_dipole")
+    write(tmp_path, frames(2), "test.xyz")
+    summary = plan(tmp_path, structures, f"--test_file={tmp_path}/test.xyz").summary
+    assert summary[0].startswith(
+        "Label REF_dipole (macro_dipole): 5 of 8 frames of the train file, 2 of 2 frames of the "
+        "test file; weight 1"
+    )
+
+
+def test_dipoles_of_periodic_frames_are_not_trained(tmp_path):
+    structures = frames()
+    for atoms in structures:
+        atoms.set_cell([9.0, 9.0, 9.0])
+        atoms.pbc = True
+    assert plan(tmp_path, structures).weights == ()
+    with pytest.raises(UserError, match="counts in no training frame.*periodic along all axes"):
+        plan(tmp_path, structures, "--macro_dipole_weight=2")
+    with pytest.raises(UserError, match=r"train.xyz, frame 0 .*periodic axis xyz"):
+        plan(tmp_path, structures, "--dipole_axes=xyz")
+
+
+def test_isolated_atoms_give_energies_and_need_no_labels(tmp_path):
+    structures = [isolated("H"), isolated("O", -2.0), *frames()]
+    assert plan(tmp_path, structures, "--screening=uncoupled", "--E0s=None").summary
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--becs_key=BEC --screening=uncoupled",
+            r"no training frame has the label `born_effective_charges` under the key 'BEC' "
+            r"\(--becs_key\); the frames have REF_becs, REF_charges, REF_dipole, REF_energy",
+        ),
+        ("--dipole_key=mu", "`dipole` under the key 'mu'"),
+        ("--charges_key=mulliken", "`charges` under the key 'mulliken'"),
+        ("--total_charge_key=charge", "`total_charge` under the key 'charge'"),
+        ("--given_charges_key=q --given_mask_key=m", "`given_charges` under the key 'q'"),
+        ("--energy_key=E --forces_key=F --dipole_key=mu", "none of the labels E, F, mu in any"),
+        ("--batch_size=7", "--batch_size is 7 but there are only 6 training frames"),
+        ("--valid_fraction=1", "--valid_fraction is 1.0 but must lie between 0 and 1"),
+        ("--E0s={8:-2.0}", "--E0s gives no isolated-atom energy for H; add it"),
+        ("--E0s={1:0.0,8:0.0,26:0.0}", "isolated-atom energies for Fe, which no frame contains"),
+        ("--E0s=some", "--E0s is 'some' but must be a dictionary"),
+        ("--atomic_numbers=[1]", "contain O, which --atomic_numbers .* does not list"),
+        ("--atomic_numbers=H", "--atomic_numbers is 'H' but must be a list"),
+    ],
+)
+def test_data_and_flags_that_do_not_fit_are_refused(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, frames(), *flags.split())
+
+
+def test_label_wanted_by_a_head_must_be_there(tmp_path):
+    structures = without(frames(), "REF_becs", "REF_dipole")
+    with pytest.raises(UserError, match="no training frame has the label `born_effective_charges"):
+        plan(tmp_path, structures, "--screening=uncoupled")
+    with pytest.raises(UserError, match="no training frame has the label `dipole`"):
+        plan(tmp_path, structures, "--macro_dipole_weight=2")
+    with pytest.raises(UserError, match="nothing trains the charges"):
+        plan(tmp_path, structures, "--electrostatics=none")
+
+
+def test_names_that_ase_reserves_are_explained(tmp_path):
+    structures = frames()
+    for atoms in structures:
+        atoms.info["dipole"] = atoms.info.pop("REF_dipole")
+    with pytest.raises(UserError, match="result of a calculator.*rename it.*REF_dipole"):
+        plan(tmp_path, structures, "--dipole_key=dipole")
+
+
+def test_energies_and_forces_under_reserved_names_are_found_as_mace_finds_them(tmp_path):
+    structures = frames()
+    for atoms in structures:
+        atoms.info["energy"] = atoms.info.pop("REF_energy")
+        atoms.arrays["forces"] = atoms.arrays.pop("REF_forces")
+    flags = ("--energy_key=energy", "--forces_key=forces", "--E0s=average")
+    assert plan(tmp_path, without(structures, "REF_dipole"), *flags).weights == ()
+
+
+def test_broken_label_is_reported_with_its_place(tmp_path):
+    structures = frames()
+    structures[3].arrays["REF_becs"] = np.full((6, 9), np.nan)
+    with pytest.raises(UserError, match=r"train.xyz, frame 3 \(\w+\): .*\(key REF_becs\) holds 54"):
+        plan(tmp_path, structures, "--screening=uncoupled")
+
+
+def test_slab_without_a_gap_is_reported_with_its_place(tmp_path):
+    structures = frames()
+    structures[0].set_cell([9.0, 9.0, 5.0])
+    structures[0].positions[:, 2] = np.linspace(0, 4.5, 6)
+    structures[0].pbc = [True, True, False]
+    with pytest.raises(UserError, match=r"train.xyz, frame 0 .*no vacuum gap"):
+        plan(tmp_path, structures)
+
+
+def test_given_charges_without_their_mask_are_refused(tmp_path):
+    structures = frames()
+    for atoms in structures:
+        atoms.arrays["q"] = np.zeros(6)
+        atoms.arrays["m"] = np.zeros(6)
+    del structures[5].arrays["m"]
+    with pytest.raises(UserError, match="frame 5 .*given charges and their mask"):
+        plan(tmp_path, structures, "--given_charges_key=q", "--given_mask_key=m")
+
+
+@pytest.mark.parametrize("role", ["valid", "test"])
+def test_elements_that_are_not_trained_are_refused(tmp_path, role):
+    strange = frames(2)
+    strange[1].numbers[0] = 16
+    write(tmp_path, strange, "other.xyz")
+    with pytest.raises(UserError, match="frames contain S, which no training frame contains"):
+        plan(tmp_path, frames(), f"--{role}_file={tmp_path}/other.xyz")
+
+
+def test_average_energies_need_all_energies(tmp_path):
+    structures = frames()
+    without(structures[:2], "REF_energy")
+    with pytest.raises(UserError, match="needs the energy of every training frame, but 2 have"):
+        plan(tmp_path, structures, "--E0s=average")
+
+
+def test_isolated_atom_energies_are_wanted(tmp_path):
+    args = ("--E0s=average",)
+    write(tmp_path, frames())
+    parsed = parse(tmp_path, *args)
+    parsed.E0s = None
+    with pytest.raises(UserError, match="there are no energies of isolated atoms"):
+        plan_training(parsed)
+    with pytest.raises(UserError, match="IsolatedAtom gives no isolated-atom energy for O"):
+        plan(tmp_path, [isolated("H"), *frames()], *args)
+
+
+def test_unreadable_file_is_reported(tmp_path):
+    (tmp_path / "train.xyz").write_text("3\nnot a structure\nH 0 0\n")
+    with pytest.raises(UserError, match="cannot be read as structures"):
+        plan_training(parse(tmp_path))
+
+
+def test_one_frame_is_too_few(tmp_path):
+    with pytest.raises(UserError, match="1 training frames, too few to set one aside"):
+        plan(tmp_path, [labelled(frames(1)[0])])

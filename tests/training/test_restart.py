@@ -1,0 +1,176 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from training_data import SMALL, frames, log_of, run, validation, write
+
+from mace_smile.errors import UserError
+from mace_smile.model.files import load_model
+from mace_smile.training.checkpoints import with_complete_files, write_atomically
+
+FLAGS = ("--screening=uncoupled", "--valid_fraction=0.5", "--ema", "--lr=0.001")
+
+
+def checkpoints(directory):
+    return sorted(path.name for path in (directory / "checkpoints").glob("*.pt"))
+
+
+def test_restart_continues_from_the_stored_weights_and_epoch(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=3")
+    last = validation(tmp_path)[-1]
+    assert checkpoints(tmp_path) == ["water_run-1_epoch-2.pt"]
+    run(tmp_path, *FLAGS, "--max_num_epochs=5", "--restart_latest")
+    entries = validation(tmp_path)
+    restart = len(entries) - 1 - [entry["epoch"] for entry in reversed(entries)].index(None)
+    assert entries[restart]["loss"] == pytest.approx(last["loss"], rel=1e-12)
+    assert [entry["epoch"] for entry in entries[restart:]] == [None, 2, 3, 4]
+    assert entries[-1]["loss"] < last["loss"]
+
+
+def test_restart_continues_in_stage_two(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--start_swa=2", "--max_num_epochs=3")
+    assert checkpoints(tmp_path) == ["water_run-1_epoch-1.pt", "water_run-1_epoch-2_swa.pt"]
+    run(tmp_path, *FLAGS, "--start_swa=2", "--max_num_epochs=4", "--restart_latest")
+    assert [entry["epoch"] for entry in validation(tmp_path)][-3:] == [None, 2, 3]
+    assert "Loaded Stage two model from epoch 3" in log_of(tmp_path)
+
+
+def test_restart_without_a_checkpoint_starts_at_the_beginning(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1", "--restart_latest")
+    assert [entry["epoch"] for entry in validation(tmp_path)] == [None, 0]
+
+
+def test_checkpoint_of_other_heads_is_refused_with_both_lists(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    message = (
+        r"does not fit the model.*only in the checkpoint: charge_heads\.charges\..*; "
+        r"only in the model: nothing"
+    )
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--charge_head=none")
+    message = r"only in the checkpoint: .*\(128,\).*; only in the model: .*\(256,\)"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--num_channels=16")
+
+
+def test_checkpoint_with_other_groups_is_refused_with_both_lists(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    path = tmp_path / "checkpoints" / "water_run-1_epoch-0.pt"
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint["optimizer"]["param_groups"][-1]
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"in the checkpoint: .*; in the optimizer: .*charge_heads"):
+        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest")
+
+
+def test_unreadable_checkpoint_is_refused(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    path = tmp_path / "checkpoints" / "water_run-1_epoch-7.pt"
+    path.write_bytes(b"half a checkpoint")
+    with pytest.raises(UserError, match="epoch-7.pt' cannot be read .*remove it to continue"):
+        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest")
+
+
+def test_checkpoints_of_a_killed_run_are_not_mixed_with_a_new_one(tmp_path):
+    write(tmp_path, frames(4))
+    (tmp_path / "checkpoints").mkdir()
+    old = tmp_path / "checkpoints" / "water_run-1_epoch-90.pt"
+    old.touch()
+    with pytest.raises(UserError, match="epoch-90.pt' of an earlier run exists"):
+        run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    run(tmp_path, *FLAGS, "--max_num_epochs=1", "--overwrite")
+    assert not old.exists()
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    write_atomically({"epoch": 1}, path)
+
+    def die_halfway(content, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", die_halfway)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+
+
+class Handler:
+    """Stands for MACE's CheckpointIO."""
+
+    keep, swa_start, old_path, tag = False, None, None, "water"
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+
+    def _get_checkpoint_filename(self, epochs, swa_start=None):
+        return f"water_epoch-{epochs}.pt"
+
+
+def test_old_checkpoint_goes_when_the_new_one_is_complete(tmp_path, monkeypatch):
+    save = with_complete_files(lambda: None)
+    handler = Handler(tmp_path)
+    save(handler, {}, 1)
+    (tmp_path / "water_epoch-0.pt.incomplete").touch()
+    save(handler, {}, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["water_epoch-2.pt"]
+    save(handler, {}, 3, keep_last=True)
+    save(handler, {}, 3)
+    names = ["water_epoch-2.pt", "water_epoch-3.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+    def die(content, file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        save(handler, {}, 4)
+    assert set(names) <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_killed_run_is_continued_from_its_last_checkpoint(tmp_path):
+    write(tmp_path, frames(4))
+    command = [sys.executable, "-m", "mace_smile.cli.run_train", "--name=water", *SMALL, *FLAGS]
+    command += [f"--train_file={tmp_path}/train.xyz", f"--work_dir={tmp_path}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--max_num_epochs=1000"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(checkpoints(tmp_path)) == 0 or "epoch-0" in checkpoints(tmp_path)[-1]:
+        assert process.poll() is None, "training ended early"
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    epoch = max(int(name.split("-")[-1].removesuffix(".pt")) for name in checkpoints(tmp_path))
+    before = [entry for entry in validation(tmp_path) if entry["epoch"] == epoch][-1]
+    run(tmp_path, *FLAGS, f"--max_num_epochs={epoch + 3}", "--restart_latest")
+    entries = validation(tmp_path)[-4:]
+    assert [entry["epoch"] for entry in entries] == [None, epoch, epoch + 1, epoch + 2]
+    assert entries[0]["loss"] == pytest.approx(before["loss"], rel=1e-9)
+    load_model(tmp_path / "water.model")
+
+
+def test_errors_of_the_command_are_one_sentence_and_exit_code_2(tmp_path):
+    command = [sys.executable, "-m", "mace_smile.cli.run_train", "--name=water"]
+    ended = subprocess.run(
+        [*command, "--train_file=nowhere.xyz"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("error: train_file 'nowhere.xyz'")
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,202 @@
+import importlib
+import inspect
+
+import pytest
+import torch
+from helpers import make_model
+from training_data import frames as make_frames
+from training_data import parse, run, write
+
+from mace_smile.model.options import SmileOptions
+from mace_smile.training import mace_bridge
+from mace_smile.training.labels import LabelSettings
+from mace_smile.training.mace_bridge import SEAMS, extended_mace
+from mace_smile.training.plan import TrainingPlan
+from mace_smile.training.seams import check_each_parameter_once, with_head_parameters
+from mace_smile.training.substitution import Seam, substituted
+
+PLAN = TrainingPlan(SmileOptions(), LabelSettings())
+
+#: The function of MACE that looks the name up, and the signature we rely on.
+RECORDED = {
+    "update_keyspec_from_kwargs": (
+        "mace.cli.run_train.run",
+        "(keyspec: mace.data.utils.KeySpecification, keydict: Dict[str, str]) -> "
+        "mace.data.utils.KeySpecification",
+    ),
+    "from_config": (
+        "mace.tools.run_train_utils.load_dataset_for_path",
+        "(config: mace.data.utils.Configuration, z_table: mace.tools.utils.AtomicNumberTable, "
+        "cutoff: float, heads: Optional[list] = None, **kwargs) -> 'AtomicData'",
+    ),
+    "configure_model": (
+        "mace.cli.run_train.run",
+        "(args, train_loader, atomic_energies, model_foundation=None, heads=None, z_table=None, "
+        "head_configs=None)",
+    ),
+    "get_params_options": (
+        "mace.cli.run_train.run",
+        "(args: argparse.Namespace, model: torch.nn.modules.module.Module) -> Dict[str, Any]",
+    ),
+    "get_loss_fn": (
+        "mace.cli.run_train.run",
+        "(args: argparse.Namespace, dipole_only: bool, compute_dipole: bool) -> "
+        "torch.nn.modules.module.Module",
+    ),
+    "get_swa": (
+        "mace.cli.run_train.run",
+        "(args: argparse.Namespace, model: torch.nn.modules.module.Module, optimizer: "
+        "torch.optim.optimizer.Optimizer, swas: List[bool], dipole_only: bool = False)",
+    ),
+    "MACELoss": ("mace.tools.train.evaluate", "(loss_fn: torch.nn.modules.module.Module)"),
+    "valid_err_log": (
+        "mace.tools.train.train",
+        "(valid_loss, eval_metrics, logger, log_errors, epoch=None, valid_loader_name='Default')",
+    ),
+    "create_error_table": (
+        "mace.cli.run_train.run",
+        "(table_type: str, all_data_loaders: dict, model: torch.nn.modules.module.Module, "
+        "loss_fn: torch.nn.modules.module.Module, output_args: Dict[str, bool], log_wandb: bool, "
+        "device: str, distributed: bool = False, skip_heads: Optional[List[str]] = None) -> "
+        "prettytable.prettytable.PrettyTable",
+    ),
+    "remove_pt_head": (
+        "mace.cli.run_train.run",
+        "(model: torch.nn.modules.module.Module, head_to_keep: Optional[str] = None) -> "
+        "torch.nn.modules.module.Module",
+    ),
+    "save": (
+        "mace.tools.checkpoint.CheckpointHandler.save",
+        "(self, checkpoint: Dict[str, Dict[str, torch.Tensor]], epochs: int, keep_last: bool = "
+        "False) -> None",
+    ),
+}
+
+
+def originals():
+    return {seam: vars(seam.owner())[seam.name] for seam in SEAMS}
+
+
+def find(path):
+    """The object of a dotted path, through modules and classes."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return getattr(find(module), name)
+
+
+def names_in(code):
+    """Names a function looks up, those in its comprehensions included."""
+    inner = [const for const in code.co_consts if inspect.iscode(const)]
+    return set(code.co_names).union(*(names_in(const) for const in inner))
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
+def test_mace_looks_the_name_up_and_its_signature_is_the_recorded_one(seam):
+    caller, signature = RECORDED[seam.name]
+    assert seam.name in names_in(find(caller).__code__)
+    assert str(inspect.signature(getattr(seam.owner(), seam.name))) == signature
+
+
+def test_the_tables_evaluate_by_a_name_we_can_replace():
+    tables = importlib.import_module("mace.tools.tables_utils")
+    assert "evaluate" in tables.create_error_table.__code__.co_names
+
+
+def test_names_are_replaced_and_restored():
+    before = originals()
+    with extended_mace(PLAN):
+        during = originals()
+        assert all(during[seam] is not before[seam] for seam in SEAMS)
+    assert originals() == before
+
+
+def test_names_are_restored_after_an_exception():
+    before = originals()
+    with pytest.raises(ZeroDivisionError), extended_mace(PLAN):
+        raise ZeroDivisionError
+    assert originals() == before
+
+
+def test_a_name_that_mace_lacks_is_an_error_and_nothing_stays_replaced(monkeypatch):
+    before = originals()
+    gone = Seam("mace.cli.run_train", "no_such_function", lambda original, plan: original)
+    monkeypatch.setattr(mace_bridge, "SEAMS", (*SEAMS, gone))
+    with pytest.raises(RuntimeError, match="no_such_function"), extended_mace(PLAN):
+        pass
+    assert originals() == before
+
+
+def test_class_attributes_are_restored_as_they_were():
+    class Holder:
+        @classmethod
+        def make(cls):
+            return cls
+
+    original = vars(Holder)["make"]
+    with substituted(Holder, "make", staticmethod(lambda: None)):
+        assert Holder.make() is None
+    assert vars(Holder)["make"] is original
+    assert Holder.make() is Holder
+
+
+def params_options(tmp_path, model, *flags):
+    args = parse(tmp_path, *flags)
+    original = find("mace.tools.scripts_utils.get_params_options")
+    return with_head_parameters(original, PLAN)(args, model)
+
+
+@pytest.mark.parametrize("hidden_irreps", ["4x0e", "4x0e+4x1o"])
+@pytest.mark.parametrize("screening", ["none", "uncoupled"])
+def test_optimizer_holds_every_trainable_parameter_once(tmp_path, hidden_irreps, screening):
+    model = make_model(hidden_irreps, screening=screening)
+    groups = params_options(tmp_path, model)["params"]
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    wanted = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    assert sorted(held) == sorted(wanted)
+    assert groups[-1]["name"] == "charge_heads"
+    heads = {id(parameter) for parameter in model.charge_heads.parameters()}
+    assert {id(parameter) for parameter in groups[-1]["params"]} == heads
+
+
+def test_learning_rate_of_the_heads_can_be_scaled(tmp_path):
+    factors = '--lr_params_factors={"charge_heads_lr_factor": 0.1}'
+    groups = params_options(tmp_path, make_model(), factors, "--lr=0.02")["params"]
+    assert groups[-1]["lr"] == pytest.approx(0.002)
+
+
+def test_parameters_in_no_group_or_two_are_reported():
+    layer = torch.nn.Linear(2, 1)
+    with pytest.raises(RuntimeError, match=r"weight \(2 times\), bias \(0 times\)"):
+        check_each_parameter_once(layer, [{"params": [layer.weight, layer.weight]}])
+
+
+def test_every_head_parameter_moves_at_the_first_step(tmp_path, monkeypatch):
+    seen = {}
+    original = mace_bridge.seams.with_charges
+
+    def keep_model(configure_model, plan):
+        configure = original(configure_model, plan)
+
+        def keep(*args, **kwargs):
+            model, output_args = configure(*args, **kwargs)
+            seen["model"] = model
+            seen["before"] = {n: p.detach().clone() for n, p in model.named_parameters()}
+            return model, output_args
+
+        return keep
+
+    changed = [
+        Seam(seam.namespace, seam.name, keep_model) if seam.name == "configure_model" else seam
+        for seam in SEAMS
+    ]
+    monkeypatch.setattr(mace_bridge, "SEAMS", tuple(changed))
+    write(tmp_path, make_frames(4))
+    run(tmp_path, "--screening=uncoupled", "--max_num_epochs=1", "--valid_fraction=0.5")
+    still = [
+        name
+        for name, parameter in seen["model"].named_parameters()
+        if torch.equal(parameter, seen["before"][name])
+    ]
+    assert still == []
