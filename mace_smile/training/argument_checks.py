@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def check_mace_flags(args: argparse.Namespace) -> None:
             raise UserError(
                 f"--{name} has no effect here: it belongs to MACE's dipole models; use --{ours}"
             )
+    for package, wanted in (
+        ("schedulefree", args.optimizer == "schedulefree"),
+        ("wandb", args.wandb),
+    ):
+        if wanted and importlib.util.find_spec(package) is None:
+            raise UserError(f"this run needs the package {package}: pip install {package}")
     if args.test_dir is not None:
         raise UserError(
             f"--test_dir {args.test_dir} holds HDF5 files, which lack the labels of charges; "

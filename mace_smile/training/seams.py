@@ -98,7 +98,7 @@ def with_head_parameters(
             }
         )
         check_each_parameter_once(model, groups)
-        if args.restart_latest:
+        if args.restart_latest and not args.lbfgs:  # L-BFGS has one group, made later
             check_groups_fit(args, groups)
         return options
 

@@ -2,7 +2,6 @@ import dataclasses
 import json
 
 import pytest
-from training_data import parse
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
@@ -10,6 +9,7 @@ from mace_smile.training.argument_checks import check_mace_flags, files_by_head
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.flags import FLAGS
 from mace_smile.training.mace_bridge import build_parser
+from training_data import parse
 
 
 def options(tmp_path, *flags):

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from helpers import make_model
-from training_data import frames, run, write
 
+from helpers import make_model
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
 from mace_smile.training.fine_tuning import copy_heads, with_smile_models
+from training_data import frames, run, write
 
 NO_STEP = ("--max_num_epochs=1", "--lr=0", "--valid_fraction=0.5", "--foundation_model_readout")
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers import ELEMENTS, slab_water
 from mace.data import AtomicData, KeySpecification, config_from_atoms, update_keyspec_from_kwargs
 from mace.tools import AtomicNumberTable, torch_geometric
-from training_data import frames, labelled
 
+from helpers import ELEMENTS, slab_water
 from mace_smile.errors import UserError
 from mace_smile.training.labels import (
     LabelSettings,
@@ -15,6 +14,7 @@ from mace_smile.training.labels import (
     dipole_axes,
     with_complete_labels,
 )
+from training_data import frames, labelled
 
 KEYS = {
     "energy_key": "REF_energy",

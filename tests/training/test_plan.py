@@ -1,11 +1,11 @@
 import ase
 import numpy as np
 import pytest
-from training_data import frames, labelled, parse, write
 
 from mace_smile.errors import UserError
 from mace_smile.training.losses import TermWeights
 from mace_smile.training.plan import plan_training
+from training_data import frames, labelled, parse, write
 
 
 def plan(tmp_path, structures, *flags):

@@ -6,11 +6,11 @@ import time
 
 import pytest
 import torch
-from training_data import SMALL, frames, log_of, run, validation, write
 
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
 from mace_smile.training.checkpoints import with_complete_files, write_atomically
+from training_data import SMALL, frames, log_of, run, validation, write
 
 FLAGS = ("--screening=uncoupled", "--valid_fraction=0.5", "--ema", "--lr=0.001")
 

@@ -3,10 +3,8 @@ import inspect
 
 import pytest
 import torch
-from helpers import make_model
-from training_data import frames as make_frames
-from training_data import parse, run, write
 
+from helpers import make_model
 from mace_smile.model.options import SmileOptions
 from mace_smile.training import mace_bridge
 from mace_smile.training.labels import LabelSettings
@@ -14,6 +12,8 @@ from mace_smile.training.mace_bridge import SEAMS, extended_mace
 from mace_smile.training.plan import TrainingPlan
 from mace_smile.training.seams import check_each_parameter_once, with_head_parameters
 from mace_smile.training.substitution import Seam, substituted
+from training_data import frames as make_frames
+from training_data import parse, run, write
 
 PLAN = TrainingPlan(SmileOptions(), LabelSettings())
 
