@@ -21,9 +21,11 @@ import numpy as np
 import torch
 
 import mace_smile  # noqa: F401  (before e3nn is imported)
-from e3nn import o3  # isort: skip
-from mace import modules  # isort: skip
-from mace.tools import AtomicNumberTable, torch_geometric  # isort: skip
+
+# isort: split
+from e3nn import o3
+from mace import modules
+from mace.tools import AtomicNumberTable, torch_geometric
 
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
@@ -63,7 +65,9 @@ def make_models(channels: int, max_l: int, correlation: int, r_max: float) -> li
                 num_interactions=2,
                 num_elements=2,
                 hidden_irreps=o3.Irreps(
-                    "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(max_l + 1))
+                    "+".join(
+                        f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(max_l + 1)
+                    )
                 ),
                 MLP_irreps=o3.Irreps("16x0e"),
                 atomic_energies=np.zeros((1, 2)),
@@ -138,9 +142,7 @@ def main() -> None:
         model.to(args.device)
         for model in make_models(args.channels, args.max_L, args.correlation, args.r_max)
     ]
-    hardware = (
-        torch.cuda.get_device_name() if args.device != "cpu" else f"{os.cpu_count()} cores"
-    )
+    hardware = torch.cuda.get_device_name() if args.device != "cpu" else f"{os.cpu_count()} cores"
     print(f"# {platform.machine()}, {hardware}, {args.threads} threads")
     names = ("torch", "mace-torch", "torch-pme", "e3nn")
     print("# " + ", ".join(f"{name} {version(name)}" for name in names))

@@ -98,7 +98,7 @@ class SmileCalculator(Calculator):
                     "to; train with --screening uncoupled and labels (--becs_key)"
                 )
         self._electric_field: np.ndarray | None = value
-        self.results = {}
+        self.results: dict[str, Any] = {}
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """ASE's changes, and ``initial_charges`` when total or given charges have changed."""

@@ -94,9 +94,7 @@ TABLE: tuple[Quantity, ...] = (
         "mace_smile::born_effective_charges",
         "Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a, field index a first",
     ),
-    Quantity(
-        TOTAL_CHARGE, False, (), "e", "total_charge", "", "net charge of the structure"
-    ),
+    Quantity(TOTAL_CHARGE, False, (), "e", "total_charge", "", "net charge of the structure"),
     Quantity(GIVEN_CHARGES, True, (), "e", "", "", "charges that are given and not learned"),
     Quantity(GIVEN_MASK, True, (), "", "", "", "non-zero on the atoms whose charge is given"),
 )

@@ -7,7 +7,6 @@ from typing import Optional
 import ase
 import numpy as np
 import torch
-from helpers import make_model
 from metatensor.torch import Labels, TensorBlock
 from metatomic.torch import (
     AtomisticModel,
@@ -19,6 +18,7 @@ from metatomic.torch import (
 )
 from vesin.metatomic import neighbor_lists_for_model
 
+from helpers import make_model
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.export import build_atomistic_model, export_model
 from metatensor_models.options import ExportOptions

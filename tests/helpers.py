@@ -124,4 +124,4 @@ def evaluate(model: SmileMACE, atoms: ase.Atoms, **kwargs) -> dict[str, torch.Te
 
 def energy_of(model: SmileMACE, atoms: ase.Atoms) -> float:
     """Energy of one structure in eV."""
-    return float(evaluate(model, atoms, compute_force=False)["energy"])
+    return evaluate(model, atoms, compute_force=False)["energy"].item()

@@ -18,7 +18,7 @@ def test_results_are_the_models_under_ase_names(boundary):
     atoms = STRUCTURES[boundary]()
     expected = evaluate(model, atoms, compute_stress=True)
     atoms.calc = SmileCalculator(model)
-    assert atoms.get_potential_energy() == pytest.approx(float(expected["energy"]))
+    assert atoms.get_potential_energy() == pytest.approx(expected["energy"].item())
     np.testing.assert_allclose(atoms.get_forces(), expected["forces"].detach(), atol=1e-10)
     np.testing.assert_allclose(
         atoms.get_dipole_moment(), expected["macro_dipole"][0].detach(), atol=1e-10

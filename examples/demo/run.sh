@@ -41,7 +41,7 @@ step "4. export it for engines in double precision, with a field of 0.07 V/A alo
 # Inside the film; it is what a field of 0.1 V/A in vacuum leaves there, by 1 + chi.
 show mace_smile_export "$out/demo.model" -o "$out/demo.pt" --dtype float64 --boundary slab \
   --field $field=0,0,0.07 \
-  --given_charges "$out/start.xyz" --given_charges_key core_correction --given_mask_key wall
+  --given_charges "$out/start.xyz"
 
 step "5. molecular dynamics in ASE: check the forces of the field, run without and with it"
 show python $demo/field_md_ase.py "$out" $field $steps

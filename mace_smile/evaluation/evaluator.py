@@ -44,9 +44,7 @@ class ModelEvaluator:
         self, model: SmileMACE, keys: KeySpecification | None = None, head: str | None = None
     ) -> None:
         if head is not None and head not in model.heads:
-            raise UserError(
-                f"the model has no head '{head}'; it has {', '.join(model.heads)}"
-            )
+            raise UserError(f"the model has no head '{head}'; it has {', '.join(model.heads)}")
         self.model = model
         self.head = head or model.heads[-1]
         self.dtype = model.r_max.dtype

@@ -33,9 +33,7 @@ def complete_charges(
     if not exact:
         return charges
     batch = data["batch"]
-    missing = torch.zeros(
-        data["ptr"].numel() - 1, dtype=charges.dtype, device=charges.device
-    )
+    missing = torch.zeros(data["ptr"].numel() - 1, dtype=charges.dtype, device=charges.device)
     if "total_charge" in data:
         missing = missing + data["total_charge"].view(-1).to(charges.dtype) / scale
     missing = missing.index_add(0, batch, -charges)

@@ -6,16 +6,16 @@ irreps, ``max_L 0`` included.
 """
 
 import math
-from typing import List
+from typing import Final, List
 
 import torch
 from e3nn import o3
 from e3nn.util.jit import compile_mode
+from mace.modules import ScaleShiftMACE
 from mace.modules.blocks import RadialEmbeddingBlock
-from torch.jit import Final
 
 
-def layer_irreps(backbone: torch.nn.Module) -> List[o3.Irreps]:
+def layer_irreps(backbone: ScaleShiftMACE) -> List[o3.Irreps]:
     """Irreps of the node features of each layer, in the order they are concatenated."""
     return [o3.Irreps(product.linear.irreps_out) for product in backbone.products]
 
@@ -40,6 +40,8 @@ class ChargeHead(torch.nn.Module):
     :param n_elements: number of chemical elements of the model.
     :param channels: width of the hidden layer.
     """
+
+    columns: torch.Tensor
 
     def __init__(self, layers: List[o3.Irreps], n_elements: int, channels: int) -> None:
         super().__init__()
@@ -87,6 +89,12 @@ class BornChargeHead(torch.nn.Module):
 
     has_feature_vectors: Final[bool]
     has_feature_tensors: Final[bool]
+    scalar_columns: torch.Tensor
+    sender_columns: torch.Tensor
+    vector_columns: torch.Tensor
+    tensor_columns: torch.Tensor
+    change_of_basis: torch.Tensor
+    identity: torch.Tensor
 
     def __init__(
         self,
@@ -191,6 +199,5 @@ class BornChargeHead(torch.nn.Module):
         return (
             isotropic[:, None, None] * self.identity
             + node_tensors
-            + (vector_gates.unsqueeze(-1) * node_vectors).transpose(1, 2)
-            @ partners.transpose(1, 2)
+            + (vector_gates.unsqueeze(-1) * node_vectors).transpose(1, 2) @ partners.transpose(1, 2)
         )

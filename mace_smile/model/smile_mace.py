@@ -11,12 +11,12 @@ all charge derivatives included. The model *holds* a MACE: with charges that are
 returns the energies, forces and stresses of the MACE inside, bit for bit.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Final, List, Optional
 
 import torch
 from e3nn.util.jit import compile_mode
+from mace.modules import ScaleShiftMACE
 from mace.modules.utils import get_outputs
-from torch.jit import Final
 
 from mace_smile.model.charges import complete_charges
 from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
@@ -55,8 +55,11 @@ class SmileMACE(torch.nn.Module):
     has_charges: Final[bool]
     has_electrostatics: Final[bool]
     has_born_charges: Final[bool]
+    r_max: torch.Tensor
+    atomic_numbers: torch.Tensor
+    num_interactions: torch.Tensor
 
-    def __init__(self, backbone: torch.nn.Module, options: SmileOptions) -> None:
+    def __init__(self, backbone: ScaleShiftMACE, options: SmileOptions) -> None:
         super().__init__()
         if type(backbone).__name__ != "ScaleShiftMACE":
             raise ValueError(
@@ -173,9 +176,7 @@ class SmileMACE(torch.nn.Module):
             if self.has_electrostatics:
                 potential = self.potential(q, whole, cells, periodic, data["ptr"])
                 atom_energy = 0.5 * q * potential
-                electrostatic_energy = electrostatic_energy.index_add(
-                    0, data["batch"], atom_energy
-                )
+                electrostatic_energy = electrostatic_energy.index_add(0, data["batch"], atom_energy)
                 node_energy = node_energy + atom_energy
                 energy = energy + electrostatic_energy
                 interaction_energy = interaction_energy + electrostatic_energy
@@ -261,9 +262,7 @@ class SmileMACE(torch.nn.Module):
         for graph in range(n_graphs):
             atoms = positions[int(ptr[graph]) : int(ptr[graph + 1])]
             if bool(given[graph, self.slab_axis]):
-                atoms = wrap_at_vacuum_gap(
-                    atoms, cells[graph], self.slab_axis, float(self.r_max)
-                )
+                atoms = wrap_at_vacuum_gap(atoms, cells[graph], self.slab_axis, float(self.r_max))
             whole.append(atoms)
         return torch.cat(whole), periodic
 
@@ -307,7 +306,7 @@ class SmileMACE(torch.nn.Module):
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""
-        super().__setstate__(upgrade(state))
+        super().__setstate__(upgrade(state))  # type: ignore[no-untyped-call]
 
     @property
     def interactions(self) -> torch.nn.ModuleList:

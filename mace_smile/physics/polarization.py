@@ -44,7 +44,7 @@ def wrap_at_vacuum_gap(
     following = torch.cat([ordered[1:], ordered[:1] + 1.0])
     gaps = following - ordered
     widest = int(torch.argmax(gaps))
-    height = torch.abs(cell[axis] @ slab_normal(cell, axis))
+    height = torch.abs(cell[axis] @ slab_normal(cell, axis)).detach()
     gap = round(100 * float(gaps[widest] * height)) / 100
     if gap <= minimum_gap:
         raise ValueError(

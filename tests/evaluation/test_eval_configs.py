@@ -20,7 +20,7 @@ def folder(tmp_path):
     for boundary, build in STRUCTURES.items():
         atoms = build()
         output = evaluate(model, atoms, compute_stress=True)
-        atoms.info["REF_energy"] = float(output["energy"]) + 0.001 * len(atoms)
+        atoms.info["REF_energy"] = output["energy"].item() + 0.001 * len(atoms)
         atoms.arrays["REF_forces"] = output["forces"].detach().numpy() + 0.002
         if boundary != "periodic":
             atoms.info["REF_dipole"] = output["macro_dipole"][0].detach().numpy() + 0.1
@@ -47,7 +47,7 @@ def test_outputs_are_written_beside_the_labels(monkeypatch, folder, capsys):
     assert len(frames) == len(STRUCTURES)
     for atoms, build in zip(frames, STRUCTURES.values(), strict=True):
         expected = evaluate(model, build(), compute_stress=True)
-        assert atoms.info["MACE_energy"] == pytest.approx(float(expected["energy"]))
+        assert atoms.info["MACE_energy"] == pytest.approx(expected["energy"].item())
         for name in ("macro_dipole", "response_dipole"):
             np.testing.assert_allclose(
                 atoms.info[f"MACE_{name}"], expected[name][0].detach(), atol=1e-10

@@ -4,10 +4,10 @@ import ase
 import numpy as np
 import pytest
 import torch
-from exported import build, forces, run, to_system
-from helpers import R_MAX, bulk_water, make_model, open_water, slab_water
 from metatomic.torch import AtomisticModel
 
+from exported import build, forces, run, to_system
+from helpers import R_MAX, bulk_water, make_model, open_water, slab_water
 from metatensor_models.boundary import make_whole, periodic_axes
 
 CHI = 0.4

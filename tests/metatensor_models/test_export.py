@@ -5,8 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from exported import FIELDS, LOCAL, build, forces, run, to_system, write_model
-from helpers import STRUCTURES, evaluate, make_backbone, make_model
 from metatomic.torch import (
     ModelEvaluationOptions,
     ModelOutput,
@@ -15,6 +13,8 @@ from metatomic.torch import (
 )
 
 import metatensor_models.export as export
+from exported import FIELDS, LOCAL, build, forces, run, to_system, write_model
+from helpers import STRUCTURES, evaluate, make_backbone, make_model
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
@@ -58,7 +58,7 @@ def test_exported_file_gives_what_the_model_gives(model, loaded, exported_file, 
     result = Evaluator(exported_file, device="cpu").evaluate(
         atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc
     )
-    assert result.energy == pytest.approx(float(reference["energy"]), rel=1e-12)
+    assert result.energy == pytest.approx(reference["energy"].item(), rel=1e-12)
     np.testing.assert_allclose(result.forces, reference["forces"].detach(), atol=1e-10)
     if boundary == "periodic":
         stress = -result.virial / atoms.cell.volume

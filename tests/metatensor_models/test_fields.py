@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from exported import FIELDS, build, forces, run, to_system
-from helpers import STRUCTURES, make_model
 from metatomic.torch import AtomisticModel, ModelEvaluationOptions, ModelOutput, System
 
+from exported import FIELDS, build, forces, run, to_system
+from helpers import STRUCTURES, make_model
 from mace_smile.errors import UserError
 from metatensor_models.export import check_request
 from metatensor_models.options import ExportOptions, parse_fields

@@ -4,10 +4,10 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from exported import build, forces, run, to_system
-from helpers import GIVEN, evaluate, make_model, slab_water
 from metatensor.torch import Labels
 
+from exported import build, forces, run, to_system
+from helpers import GIVEN, evaluate, make_model, slab_water
 from mace_smile.errors import UserError
 from metatensor_models.export import check_request
 from metatensor_models.given_charges import GivenCharges, read_given_charges

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from exported import LOCAL, build, run, to_system
-from helpers import make_model, water
 from metatensor.torch import Labels
 from metatomic.torch import AtomisticModel
+
+from exported import LOCAL, build, run, to_system
+from helpers import make_model, water
 
 
 def labels(atoms: list[int]) -> Labels:

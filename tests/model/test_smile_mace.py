@@ -12,12 +12,6 @@ from e3nn import o3
 from e3nn.util.jit import compile as compile_model
 from scipy.spatial.transform import Rotation
 
-from mace_smile.errors import UserError
-from mace_smile.model.files import load_model
-from mace_smile.model.options import SmileOptions
-from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.model.versions import FORMAT_VERSION
-from mace_smile.structures import input_keys
 from helpers import (
     GIVEN,
     STRUCTURES,
@@ -30,6 +24,12 @@ from helpers import (
     slab_water,
     water,
 )
+from mace_smile.errors import UserError
+from mace_smile.model.files import load_model
+from mace_smile.model.options import SmileOptions
+from mace_smile.model.smile_mace import SmileMACE
+from mace_smile.model.versions import FORMAT_VERSION
+from mace_smile.structures import input_keys
 
 BOUNDARIES = list(STRUCTURES)
 
@@ -203,7 +203,9 @@ def test_a_batch_of_all_boundaries_equals_one_by_one():
     for number, atoms in enumerate(frames):
         alone = evaluate(model, atoms, compute_stress=True)
         for name in ("energy", "electrostatic_energy", "stress", "macro_dipole", "response_dipole"):
-            torch.testing.assert_close(together[name][number], alone[name][0], rtol=1e-9, atol=1e-10)
+            torch.testing.assert_close(
+                together[name][number], alone[name][0], rtol=1e-9, atol=1e-10
+            )
         part = slice(start, start + len(atoms))
         for name in ("forces", "charges", "response_charges", "born_effective_charges"):
             torch.testing.assert_close(together[name][part], alone[name], rtol=1e-9, atol=1e-10)
@@ -216,9 +218,9 @@ def test_exact_constraint_keeps_the_total_charge_on_both_scales():
     atoms = water(3)
     atoms.info["total_charge"] = -1.0
     output = evaluate(model, atoms)
-    assert float(output["response_charges"].sum()) == pytest.approx(-1.0)
-    assert float(output["charges"].sum()) == pytest.approx(-1.0 / 1.2)
-    assert float(output["predicted_total_charge"]) == pytest.approx(-1.0)
+    assert output["response_charges"].sum().item() == pytest.approx(-1.0)
+    assert output["charges"].sum().item() == pytest.approx(-1.0 / 1.2)
+    assert output["predicted_total_charge"].item() == pytest.approx(-1.0)
 
 
 def test_given_charges_are_physical_and_enter_the_energy_screened():
@@ -227,12 +229,12 @@ def test_given_charges_are_physical_and_enter_the_energy_screened():
     output = evaluate(model, atoms)
     assert output["response_charges"][-2:].tolist() == pytest.approx([0.2, -0.2])
     assert output["charges"][-2:].tolist() == pytest.approx([0.2 / 1.2, -0.2 / 1.2])
-    assert float(output["response_charges"].sum()) == pytest.approx(0.0, abs=1e-12)
+    assert output["response_charges"].sum().item() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_without_constraint_the_charges_are_free():
     model = make_model(total_charge_constraint="none")
-    assert abs(float(evaluate(model, water(2))["charges"].sum())) > 1e-3
+    assert abs(evaluate(model, water(2))["charges"].sum().item()) > 1e-3
 
 
 def test_macro_dipole_is_screened_along_the_slab_normal_only():
@@ -298,7 +300,7 @@ def test_models_without_charges_or_without_born_charges():
     only_charges = evaluate(make_model(screening="none"), atoms)
     assert only_charges["born_effective_charges"] is None
     neutral = make_model(electrostatics="none")
-    assert float(evaluate(neutral, atoms)["electrostatic_energy"]) == 0.0
+    assert evaluate(neutral, atoms)["electrostatic_energy"].item() == 0.0
 
 
 def test_backbone_parts_are_found_where_mace_looks():

@@ -10,9 +10,7 @@ from mace_smile.physics.polarization import (
     wrap_at_vacuum_gap,
 )
 
-CELL = torch.tensor(
-    [[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.0, 0.0, 20.0]], dtype=torch.float64
-)
+CELL = torch.tensor([[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.0, 0.0, 20.0]], dtype=torch.float64)
 
 
 def slab_positions():
@@ -50,7 +48,7 @@ def test_wrapping_moves_atoms_with_the_strained_cell():
     deform = torch.eye(3) + strain
     whole = wrap_at_vacuum_gap(positions @ deform, CELL @ deform, 2, 2.0)
     (gradient,) = torch.autograd.grad(whole[:, 2].sum(), strain)
-    assert float(gradient[2, 2]) == pytest.approx(float(whole[:, 2].sum()))
+    assert gradient[2, 2].item() == pytest.approx(whole[:, 2].sum().item())
 
 
 def test_normal_is_perpendicular_to_the_plane():

@@ -3,9 +3,9 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing
-from ranks import backward, one_rank
 
 from helpers import make_model
+from ranks import backward, one_rank
 
 
 def test_two_ranks_have_the_gradients_of_one_batch(tmp_path):
