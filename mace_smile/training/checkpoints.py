@@ -1,15 +1,14 @@
-"""Checkpoints that survive a kill, and restarts that never start over in silence.
+"""Files of a run: checkpoints and models found, protected, read, compared, written whole.
 
-MACE deletes the old checkpoint before it writes the new one in place, ignores every error
-when a checkpoint is loaded, and loads weights whose names do not match without a word. Here
-a checkpoint is written to a temporary file first and takes its name when it is complete, and
-a restart compares names before MACE loads anything.
+MACE ignores every error when a checkpoint is loaded, and loads weights whose names do not
+match without a word; here names and shapes are compared before MACE loads anything. A file
+takes its name when it is complete, so no kill leaves half a file.
 """
 
 import argparse
 import os
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,42 @@ from mace_smile.errors import UserError
 _CHECKPOINT = re.compile(r"(?P<tag>.+)_epoch-(?P<epoch>\d+)(?P<stage_two>_swa)?\.pt")
 
 
-def find_checkpoints(args: argparse.Namespace) -> list[Path]:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file of MACE: the best model of one stage so far."""
+
+    is_stage_two: bool
+    """Whether it belongs to stage two."""
+    epoch: int
+    """The epoch after which it was written."""
+    path: Path
+    """The file."""
+
+
+def checkpoints_directory(args: argparse.Namespace) -> Path:
+    """Where checkpoints are, before MACE has filled in its defaults."""
+    return Path(args.checkpoints_dir or Path(args.work_dir) / "checkpoints")
+
+
+def restart_file(args: argparse.Namespace) -> Path:
+    """The file with the present state of the run, for a restart."""
+    return checkpoints_directory(args) / f"{args.name}_run-{args.seed}_restart.pt"
+
+
+def find_checkpoints(args: argparse.Namespace) -> list[Checkpoint]:
     """Checkpoints of this run, the one MACE restarts from last.
 
     MACE takes those of stage two before all others, and among them the highest epoch.
 
     :param args: with ``name``, ``seed`` and the directories.
     """
-    directory = Path(args.checkpoints_dir or Path(args.work_dir) / "checkpoints")
     tag = f"{args.name}_run-{args.seed}"
-    found: list[tuple[bool, int, Path]] = []
-    for path in directory.glob("*.pt"):
+    found = []
+    for path in checkpoints_directory(args).glob("*.pt"):
         match = _CHECKPOINT.fullmatch(path.name)
         if match is not None and match["tag"] == tag:
-            found.append((match["stage_two"] is not None, int(match["epoch"]), path))
-    return [path for _, _, path in sorted(found)]
+            found.append(Checkpoint(match["stage_two"] is not None, int(match["epoch"]), path))
+    return sorted(found, key=lambda checkpoint: (checkpoint.is_stage_two, checkpoint.epoch))
 
 
 def find_models(args: argparse.Namespace) -> list[Path]:
@@ -57,7 +77,8 @@ def prepare_outputs(args: argparse.Namespace) -> None:
         raise UserError("--restart_latest and --overwrite contradict each other; use one of them")
     if args.dry_run:
         return
-    existing = [*find_models(args), *find_checkpoints(args)]
+    existing = [*find_models(args), *(checkpoint.path for checkpoint in find_checkpoints(args))]
+    existing += [path for path in (restart_file(args),) if path.exists()]
     if args.overwrite:
         if any(_is_same(args.foundation_model, path) for path in existing):
             raise UserError(
@@ -78,34 +99,29 @@ def _is_same(name: str | None, path: Path) -> bool:
     return name is not None and Path(name).resolve() == path.resolve()
 
 
-def read_latest_checkpoint(args: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint MACE will restart from, or None when there is none.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Content of a checkpoint or restart file.
 
     :raises UserError: when it cannot be read.
     """
-    paths = find_checkpoints(args)
-    if not paths:
-        return None
     try:
-        checkpoint = torch.load(paths[-1], map_location="cpu", weights_only=False)
-        parts = {name: checkpoint[name] for name in ("model", "optimizer", "lr_scheduler")}
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        missing = {"model", "optimizer", "lr_scheduler"} - set(content)
     except Exception as error:  # torch.load raises many kinds of exceptions for broken files
         raise UserError(
-            f"the checkpoint '{paths[-1]}' cannot be read ({type(error).__name__}: {error}); "
-            "remove it to continue from an older one, or train anew with --overwrite"
+            f"the checkpoint '{path}' cannot be read ({type(error).__name__}: {error}); remove it "
+            "to continue from an older one, or train anew with --overwrite"
         ) from error
-    return paths[-1], parts
+    if missing:
+        raise UserError(f"the checkpoint '{path}' lacks {', '.join(sorted(missing))}; remove it")
+    return content
 
 
-def check_model_fits(args: argparse.Namespace, model: torch.nn.Module) -> None:
-    """Compare the weights in the latest checkpoint with those of the model.
+def check_model_fits(path: Path, checkpoint: dict[str, Any], model: torch.nn.Module) -> None:
+    """Compare the weights in a checkpoint with those of the model.
 
     :raises UserError: with both lists of names when they differ.
     """
-    latest = read_latest_checkpoint(args)
-    if latest is None:
-        return
-    path, checkpoint = latest
     stored = {name: tuple(value.shape) for name, value in checkpoint["model"].items()}
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if stored != wanted:
@@ -117,16 +133,12 @@ def check_model_fits(args: argparse.Namespace, model: torch.nn.Module) -> None:
         )
 
 
-def check_groups_fit(args: argparse.Namespace, groups: list[dict[str, Any]]) -> None:
-    """Compare the parameter groups in the latest checkpoint with those of the optimizer.
+def check_groups_fit(path: Path, checkpoint: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+    """Compare the parameter groups in a checkpoint with those of the optimizer.
 
     :param groups: of the optimizer, each with ``name`` and a list ``params``.
     :raises UserError: with both lists of groups when they differ.
     """
-    latest = read_latest_checkpoint(args)
-    if latest is None:
-        return
-    path, checkpoint = latest
     stored = [
         (group.get("name", "unnamed"), len(group["params"]))
         for group in checkpoint["optimizer"]["param_groups"]
@@ -160,22 +172,3 @@ def write_atomically(content: Any, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def with_complete_files(save: Callable[..., None]) -> Callable[..., None]:
-    """``CheckpointIO.save`` that deletes the old checkpoint only when the new one is complete.
-
-    :param save: MACE's method; it is replaced as a whole.
-    """
-    del save
-
-    def save_complete(self: Any, checkpoint: Any, epochs: int, keep_last: bool = False) -> None:
-        path = Path(self.directory) / self._get_checkpoint_filename(epochs, self.swa_start)
-        write_atomically(checkpoint, path)
-        for leftover in path.parent.glob(f"{self.tag}_epoch-*.incomplete"):
-            leftover.unlink(missing_ok=True)  # of a run that was killed
-        if self.old_path and Path(self.old_path) != path and not (self.keep or keep_last):
-            Path(self.old_path).unlink(missing_ok=True)
-        self.old_path = str(path)
-
-    return save_complete

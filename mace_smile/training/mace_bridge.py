@@ -16,7 +16,7 @@ from mace.cli.run_train import run
 from mace.tools.arg_parser import build_default_arg_parser
 
 from mace_smile.errors import UserError
-from mace_smile.training import seams
+from mace_smile.training import restart_seams, seams
 from mace_smile.training.arguments import add_arguments
 from mace_smile.training.checkpoints import prepare_outputs
 from mace_smile.training.plan import TrainingPlan, plan_training
@@ -33,7 +33,11 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.tools.train", "valid_err_log", seams.with_extra_log),
     Seam("mace.cli.run_train", "create_error_table", seams.with_extra_columns),
     Seam("mace.cli.run_train", "remove_pt_head", seams.with_heads_kept),
-    Seam("mace.tools.checkpoint.CheckpointIO", "save", seams.with_complete_checkpoints),
+    Seam("mace.cli.run_train", "LRScheduler", restart_seams.with_known_scheduler),
+    Seam("mace.cli.run_train", "ExponentialMovingAverage", restart_seams.with_stored_average),
+    Seam("mace.tools.train", "train_one_epoch", restart_seams.with_stored_progress),
+    Seam("mace.tools.checkpoint.CheckpointIO", "save", restart_seams.with_complete_checkpoints),
+    Seam("mace.tools.checkpoint.CheckpointIO", "load_latest", restart_seams.with_restart_file),
 )
 
 
@@ -81,5 +85,7 @@ def train(args: argparse.Namespace) -> None:
     """
     plan = plan_training(args)
     prepare_outputs(args)
+    if args.restart_latest:
+        plan.progress.load(args)
     with extended_mace(plan):
         run(args)

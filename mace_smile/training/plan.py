@@ -10,9 +10,11 @@ from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
+from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
+from mace_smile.training.progress import Progress
 from mace_smile.training.survey import TEST, TRAIN, VALID, Survey, survey_files
 
 logger = logging.getLogger(__name__)
@@ -50,10 +52,14 @@ class TrainingPlan:
     """Hyperparameters of the model."""
     labels: LabelSettings
     """Labels the structures carry beside MACE's."""
+    progress: Progress
+    """What the run has reached, for restarts; it changes while the run goes on."""
     weights: tuple[TermWeights, ...] = ()
     """Terms of the loss beside MACE's."""
     summary: tuple[str, ...] = ()
     """Lines for the log: how many frames carry each label."""
+    saves_all_checkpoints: bool = False
+    """Whether a checkpoint is kept of every epoch, better or not."""
 
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
@@ -63,7 +69,7 @@ class TrainingPlan:
         ]
 
     def log(self) -> None:
-        """Say how many frames carry each label, and the loss of stage two if there is one."""
+        """Say how many frames carry each label."""
         for line in self.summary:
             logger.info(line)
 
@@ -117,7 +123,14 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     if options.total_charge_constraint == "penalty":
         weights.append(_weights(args, quantities.TOTAL_CHARGE))
     _check_charges_are_trained(options, weights)
-    return TrainingPlan(options, labels, tuple(weights), _summary(args, survey, weights, labels))
+    return TrainingPlan(
+        options=options,
+        labels=labels,
+        progress=Progress(restart_file(args)),
+        weights=tuple(weights),
+        summary=_summary(args, survey, weights, labels),
+        saves_all_checkpoints=args.save_all_checkpoints,
+    )
 
 
 def _is_asked_for(args: argparse.Namespace, flags: LabelFlags) -> bool:

@@ -16,11 +16,6 @@ from typing import Any
 import torch
 
 from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.training.checkpoints import (
-    check_groups_fit,
-    check_model_fits,
-    with_complete_files,
-)
 from mace_smile.training.fine_tuning import copy_heads, with_smile_models
 from mace_smile.training.labels import add_label_keys, with_complete_labels
 from mace_smile.training.losses import WithExtraTerms
@@ -70,8 +65,7 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
         model = SmileMACE(backbone, plan.options)
         if isinstance(model_foundation, SmileMACE):
             copy_heads(model, model_foundation)
-        if args.restart_latest:
-            check_model_fits(args, model)
+        plan.progress.check_model(model)
         return model, output_args
 
     return configure
@@ -98,8 +92,8 @@ def with_head_parameters(
             }
         )
         check_each_parameter_once(model, groups)
-        if args.restart_latest and not args.lbfgs:  # L-BFGS has one group, made later
-            check_groups_fit(args, groups)
+        if not args.lbfgs:  # L-BFGS has one group, made later
+            plan.progress.check_groups(groups)
         return options
 
     return get_all_params_options
@@ -125,7 +119,9 @@ def with_extra_terms(get_loss_fn: Callable[..., Any], plan: TrainingPlan) -> Cal
 
     def get_loss_with_terms(*args: Any, **named: Any) -> torch.nn.Module:
         plan.log()
-        return WithExtraTerms(get_loss_fn(*args, **named), plan.terms())
+        loss = WithExtraTerms(get_loss_fn(*args, **named), plan.terms())
+        plan.progress.loss[False] = repr(loss)
+        return loss
 
     return get_loss_with_terms
 
@@ -138,6 +134,7 @@ def with_extra_terms_in_stage_two(
     def get_swa_with_terms(*args: Any, **named: Any) -> tuple[Any, list[bool]]:
         swa, swas = get_swa(*args, **named)
         swa.loss_fn = WithExtraTerms(swa.loss_fn, plan.terms(stage_two=True))
+        plan.progress.loss[True] = repr(swa.loss_fn)
         logger.info("Loss of stage two: %s", swa.loss_fn)
         return swa, swas
 
@@ -150,8 +147,15 @@ def with_extra_metrics(mace_loss: type, plan: TrainingPlan) -> type:
 
 
 def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
-    """Seam 7: one more line in the log."""
-    return with_extra_log_line(valid_err_log, select_metrics(term.name for term in plan.weights))
+    """Seam 7: one more line in the log; the validation loss is kept for checkpoints."""
+    log = with_extra_log_line(valid_err_log, select_metrics(term.name for term in plan.weights))
+
+    def log_and_keep(valid_loss: float, *args: Any, **named: Any) -> None:
+        plan.progress.begin()
+        plan.progress.validation_loss = float(valid_loss)
+        log(valid_loss, *args, **named)
+
+    return log_and_keep
 
 
 def with_extra_columns(
@@ -181,8 +185,3 @@ def with_extra_columns(
 def with_heads_kept(remove_pt_head: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
     """Seam 9: one head of a foundation model that is ours."""
     return with_smile_models(remove_pt_head)
-
-
-def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
-    """Seam 10: a checkpoint is complete whenever it exists, so that no kill loses it."""
-    return with_complete_files(save)

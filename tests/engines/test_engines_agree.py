@@ -50,9 +50,8 @@ class Case:
     """A model exported for one boundary, and a structure in a file."""
 
     def __init__(self, boundary: str, folder: Path, dtype: str = "float64") -> None:
-        torch.set_default_dtype(torch.float64)  # before the fixture of conftest.py
-        model = make_model().to(getattr(torch, dtype))
-        self.model = write_model(folder, model, boundary=boundary)
+        torch.set_default_dtype(getattr(torch, dtype))  # before or instead of conftest.py
+        self.model = write_model(folder, make_model(), boundary=boundary)
         self.frame = folder / "frame.xyz"
         atoms = STRUCTURES[boundary]()
         atoms.arrays = {key: atoms.arrays[key] for key in ("numbers", "positions")}

@@ -7,8 +7,6 @@ from mace_smile.model.files import load_model
 from mace_smile.training.fine_tuning import copy_heads, with_smile_models
 from training_data import frames, run, write
 
-NO_STEP = ("--max_num_epochs=1", "--lr=0", "--valid_fraction=0.5", "--foundation_model_readout")
-
 
 def test_model_of_ours_is_continued_with_its_heads(tmp_path):
     write(tmp_path, frames(4))

@@ -9,14 +9,19 @@ import torch
 
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
-from mace_smile.training.checkpoints import with_complete_files, write_atomically
+from mace_smile.model.options import SmileOptions
+from mace_smile.training.checkpoints import write_atomically
+from mace_smile.training.labels import LabelSettings
+from mace_smile.training.plan import TrainingPlan
+from mace_smile.training.progress import Progress
+from mace_smile.training.restart_seams import with_complete_checkpoints
 from training_data import SMALL, frames, log_of, run, validation, write
 
 FLAGS = ("--screening=uncoupled", "--valid_fraction=0.5", "--ema", "--lr=0.001")
 
 
 def checkpoints(directory):
-    return sorted(path.name for path in (directory / "checkpoints").glob("*.pt"))
+    return sorted(path.name for path in (directory / "checkpoints").glob("*_epoch-*.pt"))
 
 
 def test_restart_continues_from_the_stored_weights_and_epoch(tmp_path):
@@ -118,25 +123,85 @@ class Handler:
         return f"water_epoch-{epochs}.pt"
 
 
-def test_old_checkpoint_goes_when_the_new_one_is_complete(tmp_path, monkeypatch):
-    save = with_complete_files(lambda: None)
+@pytest.fixture
+def plan(tmp_path):
+    progress = Progress(tmp_path / "water_restart.pt")
+    progress.loss = {False: "loss", True: "loss of stage two"}
+    return TrainingPlan(SmileOptions(), LabelSettings(), progress)
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_old_checkpoint_goes_when_the_new_one_is_complete(tmp_path, plan, monkeypatch):
+    save = with_complete_checkpoints(lambda: None, plan)
     handler = Handler(tmp_path)
+    plan.progress.validation_loss = 4.0
     save(handler, {}, 1)
     (tmp_path / "water_epoch-0.pt.incomplete").touch()
+    plan.progress.validation_loss = 3.0
     save(handler, {}, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["water_epoch-2.pt"]
+    assert names(tmp_path) == ["water_epoch-2.pt"]
+    plan.progress.validation_loss = 2.0
     save(handler, {}, 3, keep_last=True)
-    save(handler, {}, 3)
-    names = ["water_epoch-2.pt", "water_epoch-3.pt"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert names(tmp_path) == ["water_epoch-2.pt", "water_epoch-3.pt"]
 
     def die(content, file):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", die)
+    plan.progress.validation_loss = 1.0
     with pytest.raises(KeyboardInterrupt):
         save(handler, {}, 4)
-    assert set(names) <= {path.name for path in tmp_path.iterdir()}
+    assert set(names(tmp_path)) >= {"water_epoch-2.pt", "water_epoch-3.pt"}
+
+
+@pytest.mark.parametrize("loss", [3.0, 4.0, float("nan")])
+def test_a_worse_model_does_not_replace_a_better_one(tmp_path, plan, loss):
+    save = with_complete_checkpoints(lambda: None, plan)
+    plan.progress.lowest = {False: ("loss", 3.0)}
+    plan.progress.validation_loss = loss
+    save(Handler(tmp_path), {}, 5)
+    assert names(tmp_path) == []
+    plan.progress.lowest = {False: ("another loss", 3.0)}
+    save(Handler(tmp_path), {}, 5)
+    assert names(tmp_path) == ["water_epoch-5.pt"]
+
+
+def test_restarts_keep_the_best_model(tmp_path):
+    write(tmp_path, frames(4))
+    opposite = frames(2)
+    for atoms in opposite:
+        atoms.arrays["REF_forces"] *= -1.0
+    write(tmp_path, opposite, "valid.xyz")
+    flags = (*FLAGS, f"--valid_file={tmp_path}/valid.xyz", "--lr=0.02", "--restart_latest")
+    run(tmp_path, *flags, "--max_num_epochs=2")
+    best = checkpoints(tmp_path)
+    content = (tmp_path / "checkpoints" / best[0]).read_bytes()
+    losses = [entry["loss"] for entry in validation(tmp_path)]
+    assert losses[-1] > losses[1]  # what is learned makes the validation worse
+    run(tmp_path, *flags, "--max_num_epochs=3")
+    assert checkpoints(tmp_path) == best
+    assert (tmp_path / "checkpoints" / best[0]).read_bytes() == content
+
+
+def test_restart_file_continues_where_there_was_no_improvement(tmp_path, monkeypatch):
+    monkeypatch.setattr("mace_smile.training.progress.RESTART_INTERVAL", 0.0)
+    write(tmp_path, frames(4))
+    flags = (*FLAGS, "--restart_latest", "--ema_decay=0.5")
+    run(tmp_path, *flags, "--max_num_epochs=3")
+    restart = tmp_path / "checkpoints" / "water_run-1_restart.pt"
+    stored = torch.load(restart, weights_only=False)
+    assert stored["epoch"] == 2  # the last epoch that was started
+    assert stored["ema"]["num_updates"] == 2
+    for path in (tmp_path / "checkpoints").glob("*epoch*.pt"):
+        path.rename(path.with_name("water_run-1_epoch-0.pt"))  # as if nothing had improved since
+    run(tmp_path, *flags, "--max_num_epochs=4")
+    assert "Continuing at epoch 2 from" in log_of(tmp_path)
+    assert [entry["epoch"] for entry in validation(tmp_path)][-3:] == [None, 2, 3]
+    assert torch.load(restart, weights_only=False)["ema"]["num_updates"] == 3
+    assert "Loaded Stage one model from epoch 3" in log_of(tmp_path)
 
 
 def test_killed_run_is_continued_from_its_last_checkpoint(tmp_path):

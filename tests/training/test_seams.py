@@ -1,5 +1,6 @@
 import importlib
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from mace_smile.training import mace_bridge
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.mace_bridge import SEAMS, extended_mace
 from mace_smile.training.plan import TrainingPlan
+from mace_smile.training.progress import Progress
 from mace_smile.training.seams import check_each_parameter_once, with_head_parameters
 from mace_smile.training.substitution import Seam, substituted
 from training_data import frames as make_frames
 from training_data import parse, run, write
 
-PLAN = TrainingPlan(SmileOptions(), LabelSettings())
+PLAN = TrainingPlan(SmileOptions(), LabelSettings(), Progress(Path("restart.pt")))
 
 #: The function of MACE that looks the name up, and the signature we rely on.
 RECORDED = {
@@ -64,6 +66,27 @@ RECORDED = {
         "mace.cli.run_train.run",
         "(model: torch.nn.modules.module.Module, head_to_keep: Optional[str] = None) -> "
         "torch.nn.modules.module.Module",
+    ),
+    "LRScheduler": ("mace.cli.run_train.run", "(optimizer, args) -> None"),
+    "ExponentialMovingAverage": (
+        "mace.cli.run_train.run",
+        "(parameters: Iterable[torch.nn.parameter.Parameter], decay: float, use_num_updates: "
+        "bool = True)",
+    ),
+    "train_one_epoch": (
+        "mace.tools.train.train",
+        "(model: torch.nn.modules.module.Module, loss_fn: torch.nn.modules.module.Module, "
+        "data_loader: torch.utils.data.dataloader.DataLoader, optimizer: "
+        "torch.optim.optimizer.Optimizer, epoch: int, output_args: Dict[str, bool], "
+        "max_grad_norm: Optional[float], ema: Optional[torch_ema.ema.ExponentialMovingAverage], "
+        "logger: mace.tools.utils.MetricsLogger, device: torch.device, distributed: bool, "
+        "distributed_model: Optional[torch.nn.parallel.distributed.DistributedDataParallel] = "
+        "None, rank: Optional[int] = 0) -> None",
+    ),
+    "load_latest": (
+        "mace.tools.checkpoint.CheckpointHandler.load_latest",
+        "(self, swa: Optional[bool] = False, device: Optional[torch.device] = None) -> "
+        "Optional[Tuple[Dict[str, Dict[str, torch.Tensor]], int]]",
     ),
     "save": (
         "mace.tools.checkpoint.CheckpointHandler.save",

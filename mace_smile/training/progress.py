@@ -1,0 +1,124 @@
+"""The state of a run that survives a kill.
+
+MACE writes a checkpoint only when the validation loss improves, and a restarted run knows
+nothing of the loss before: its first checkpoint replaces a better one, and the epochs since
+the last improvement are lost. Here each checkpoint carries its validation loss, which a later
+one must beat, and between improvements the present state is kept in a restart file.
+"""
+
+import argparse
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mace_smile.training.checkpoints import (
+    check_groups_fit,
+    check_model_fits,
+    find_checkpoints,
+    read_checkpoint,
+    restart_file,
+    write_atomically,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Shortest time between two writings of the restart file, in seconds.
+RESTART_INTERVAL = 30.0
+
+
+class Progress:
+    """What one run has reached; made once a run.
+
+    :param path: the restart file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Validation loss of the last head, which MACE selects models by.
+        self.validation_loss = math.inf
+        #: The loss in stage one (False) and two (True), in words.
+        self.loss: dict[bool, str] = {}
+        #: Lowest validation loss of a checkpoint in each stage, and which loss that is.
+        self.lowest: dict[bool, tuple[str, float]] = {}
+        #: File to continue from, and its content, until training starts.
+        self.source: tuple[Path, dict[str, Any]] | None = None
+        self.lr_scheduler: Any = None
+        self._written = -math.inf
+
+    @property
+    def restart(self) -> dict[str, Any] | None:
+        """Content of the restart file, while the run is to continue from it."""
+        return self.source[1] if self.source is not None and self.source[0] == self.path else None
+
+    def load(self, args: argparse.Namespace) -> None:
+        """Find what to continue from: the restart file, or the last checkpoint if it is newer.
+
+        :raises UserError: when one of them cannot be read.
+        """
+        checkpoints = {found.is_stage_two: found for found in find_checkpoints(args)}
+        contents = {stage: read_checkpoint(found.path) for stage, found in checkpoints.items()}
+        self.lowest = {
+            stage: (content["loss"], content["validation_loss"])
+            for stage, content in contents.items()
+            if "validation_loss" in content
+        }
+        epoch = -1
+        if checkpoints:
+            stage = max(checkpoints)
+            epoch = checkpoints[stage].epoch
+            self.source = (checkpoints[stage].path, contents[stage])
+        if restart_file(args).exists():
+            restart = read_checkpoint(restart_file(args))
+            if restart["epoch"] > epoch:
+                self.source = (restart_file(args), restart)
+
+    def check_model(self, model: torch.nn.Module) -> None:
+        """Refuse to continue with another model."""
+        if self.source is not None:
+            check_model_fits(*self.source, model)
+
+    def check_groups(self, groups: list[dict[str, Any]]) -> None:
+        """Refuse to continue with other groups of parameters."""
+        if self.source is not None:
+            check_groups_fit(*self.source, groups)
+
+    def begin(self) -> None:
+        """Training starts: from here on checkpoints are only evaluated."""
+        self.source = None
+
+    def improves(self, is_stage_two: bool) -> bool:
+        """Whether the present model is better than the stored one; it is then to be stored.
+
+        A stored one of another loss, whose weights have since been changed, does not count.
+        """
+        loss = self.loss[is_stage_two]
+        stored_loss, lowest = self.lowest.get(is_stage_two, (loss, None))
+        if lowest is not None and loss == stored_loss and not self.validation_loss < lowest:
+            logger.debug("Keeping the checkpoint with the lower validation loss %g", lowest)
+            return False
+        self.lowest[is_stage_two] = (loss, self.validation_loss)
+        return True
+
+    def store(
+        self, epoch: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ema: Any
+    ) -> None:
+        """Write the restart file, unless it was written a moment ago.
+
+        :param epoch: the epoch that is about to start.
+        :param ema: running average of the weights, or None.
+        """
+        if time.monotonic() - self._written < RESTART_INTERVAL:
+            return
+        state = {
+            "epoch": epoch,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict(),
+            "ema": None if ema is None else ema.state_dict(),
+        }
+        write_atomically(state, self.path)
+        self._written = time.monotonic()
