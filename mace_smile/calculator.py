@@ -87,10 +87,14 @@ class SmileCalculator(Calculator):
     @electric_field.setter
     def electric_field(self, value: Any) -> None:
         if value is not None:
-            value = np.array(value, dtype=float)
+            given = value
+            try:
+                value = np.array(given, dtype=float)
+            except (TypeError, ValueError):
+                value = np.full(1, np.nan)
             if value.shape != (3,) or not np.isfinite(value).all():
                 raise UserError(
-                    f"`electric_field` is {value.tolist()} but must be three finite numbers in V/A"
+                    f"`electric_field` is {given} but must be three finite numbers in V/A"
                 )
             if not self.model.options.has_born_charges:
                 raise UserError(

@@ -6,6 +6,7 @@ given vectors are put back, so volume and stress refer to the cell of the user.
 """
 
 import dataclasses
+from typing import Any
 
 import ase
 import ase.data
@@ -19,22 +20,22 @@ from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.physics.polarization import wrap_at_vacuum_gap
 
-#: Smallest vacuum in A across which atoms of a slab are taken to be stored in another image.
-MINIMUM_VACUUM_GAP = 2.0
+#: Smallest vacuum in A across which atoms of a slab are taken to be stored in another image: wider
+#: than the layers of a solid, or a film and a wall, are apart.
+MINIMUM_VACUUM_GAP = 4.0
 
 
-def input_keys(options: SmileOptions, total_charge_key: str = "total_charge") -> KeySpecification:
+def input_keys(options: SmileOptions) -> KeySpecification:
     """Where the inputs of a model (not its labels) are found in ASE structures.
 
-    :param options: of the model; they name the arrays of given charges.
-    :param total_charge_key: entry of ``atoms.info`` with the total charge in e.
+    :param options: of the model; they name the total charge and the arrays of given charges.
     """
     arrays = {}
     if options.given_charges_key is not None and options.given_mask_key is not None:
         arrays[quantities.GIVEN_CHARGES] = options.given_charges_key
         arrays[quantities.GIVEN_MASK] = options.given_mask_key
     return KeySpecification(
-        info_keys={quantities.TOTAL_CHARGE: total_charge_key}, arrays_keys=arrays
+        info_keys={quantities.TOTAL_CHARGE: options.total_charge_key}, arrays_keys=arrays
     )
 
 
@@ -131,9 +132,23 @@ def atomic_data(
     """
     check_elements(atoms, z_table)
     config = config_from_atoms(atoms, key_specification or KeySpecification())
+    total_charge = config.properties.get(quantities.TOTAL_CHARGE)
+    if total_charge is not None and not _is_number(total_charge):
+        raise UserError(
+            f"{describe(config)}: the total charge is {total_charge!r} but must be one finite "
+            "number in e"
+        )
     config = complete_given_charges(prepare_configuration(config))
     data = AtomicData.from_config(config, z_table=z_table, cutoff=cutoff, heads=heads)
     return restore_cell(data, config)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is one finite number."""
+    try:
+        return bool(np.isfinite(float(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def complete_given_charges(config: Configuration) -> Configuration:

@@ -84,7 +84,11 @@ def export_from_arguments(arguments: argparse.Namespace) -> None:
         given_charges=given_charges_from_arguments(arguments, model.options),
         head=arguments.head,
     )
-    output = arguments.output or Path(arguments.model).with_suffix(".pt")
+    output = Path(arguments.output or Path(arguments.model).with_suffix(".pt"))
+    for name in ("model", "given_charges"):
+        path = getattr(arguments, name)
+        if path is not None and Path(path).resolve() == output.resolve():
+            raise UserError(f"the output '{output}' is the input `{name}`; choose another -o")
     export_model(
         model, output, options, arguments.dtype, arguments.overwrite, Path(arguments.model).stem
     )

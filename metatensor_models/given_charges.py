@@ -41,7 +41,12 @@ def read_given_charges(path: str | Path, charges_key: str, mask_key: str) -> Giv
     """
     if not Path(path).is_file():
         raise UserError(f"`--given_charges`: there is no file '{path}'")
-    atoms = ase.io.read(path)
+    try:
+        atoms = ase.io.read(path)
+    except Exception as error:  # ASE's readers raise anything
+        raise UserError(
+            f"`--given_charges`: '{path}' cannot be read as a structure: {error}"
+        ) from error
     assert isinstance(atoms, ase.Atoms)  # one frame, not a slice
     missing = [key for key in (charges_key, mask_key) if key not in atoms.arrays]
     if missing:

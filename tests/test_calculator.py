@@ -110,3 +110,25 @@ def test_models_load_from_files_in_either_precision(tmp_path):
     np.testing.assert_allclose(forces["float32"], forces["float64"], atol=1e-4)
     with pytest.raises(UserError, match="must be float32 or float64"):
         SmileCalculator(path, default_dtype="float16")
+
+
+def test_a_total_charge_that_is_no_number_is_refused():
+    atoms = water(2)
+    atoms.calc = SmileCalculator(make_model())
+    for value in ("much", np.nan):
+        atoms.info["total_charge"] = value
+        with pytest.raises(UserError, match="must be one finite number"):
+            atoms.get_potential_energy()
+
+
+def test_the_total_charge_is_read_where_training_read_it():
+    atoms = water(2)
+    atoms.info["Q"] = -1.0
+    atoms.calc = SmileCalculator(make_model(total_charge_key="Q"))
+    assert atoms.get_charges().sum() == pytest.approx(-1.0)
+
+
+def test_a_device_that_is_missing_is_named(tmp_path):
+    torch.save(make_model(), tmp_path / "small.model")
+    with pytest.raises(UserError, match="the device 'nonsense' cannot be used"):
+        SmileCalculator(tmp_path / "small.model", device="nonsense")

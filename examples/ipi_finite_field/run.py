@@ -106,7 +106,7 @@ def program(name: str) -> str:
     """Return the path of a program of i-PI, which lies beside this Python."""
     path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if path is None:
-        sys.exit(f"there is no program {name}; install it with `pip install 'mace-smile[ipi]'`")
+        sys.exit(f"there is no program {name}; install it with `pip install ipi`")
     return path
 
 

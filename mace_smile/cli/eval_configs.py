@@ -28,15 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--info_prefix", "--prefix", default="MACE_", help="prefix of the keys written"
     )
     parser.add_argument("--head", default=None, help="head of a multi-head model")
-    for label, default in (
-        ("energy", "REF_energy"),
-        ("forces", "REF_forces"),
-        ("stress", "REF_stress"),
-        ("dipole", "REF_dipole"),
-        ("charges", "REF_charges"),
-        ("becs", "REF_becs"),
-    ):
-        parser.add_argument(f"--{label}_key", default=default, help=f"key of the label {label}")
+    for label in ("energy", "forces", "stress", "dipole", "charges", "becs"):
+        parser.add_argument(
+            f"--{label}_key", help=f"key of the label {label}; REF_{label} where it is not given"
+        )
     return parser
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import ase
 import ase.io
 import torch
 from mace.data import KeySpecification
@@ -27,20 +28,39 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise UserError(f"there is no folder '{path.parent}' to write '{path.name}' into")
 
 
-def label_keys(args: argparse.Namespace) -> KeySpecification:
-    """Where the labels are, from the ``--..._key`` flags."""
-    return KeySpecification(
-        info_keys={
-            quantities.ENERGY: args.energy_key,
-            quantities.STRESS: args.stress_key,
-            quantities.DIPOLE: args.dipole_key,
-        },
-        arrays_keys={
-            quantities.FORCES: args.forces_key,
-            quantities.CHARGES: args.charges_key,
-            quantities.BORN_EFFECTIVE_CHARGES: args.becs_key,
-        },
-    )
+#: Labels and the flags that name their keys, of structures and of atoms.
+INFO_LABELS = {
+    quantities.ENERGY: "energy",
+    quantities.STRESS: "stress",
+    quantities.DIPOLE: "dipole",
+}
+ARRAY_LABELS = {
+    quantities.FORCES: "forces",
+    quantities.CHARGES: "charges",
+    quantities.BORN_EFFECTIVE_CHARGES: "becs",
+}
+
+
+def label_keys(args: argparse.Namespace, frames: list[ase.Atoms]) -> KeySpecification:
+    """Where the labels are, from the ``--..._key`` flags; ``REF_...`` where none is given.
+
+    :raises UserError: for a key that was given and is in no frame.
+    """
+    found = {key for atoms in frames for key in (*atoms.info, *atoms.arrays)}
+    for flag in (*INFO_LABELS.values(), *ARRAY_LABELS.values()):
+        key = getattr(args, f"{flag}_key")
+        if key is not None and key not in found:
+            raise UserError(
+                f"no frame has the key '{key}' (--{flag}_key); the frames have "
+                f"{', '.join(sorted(found))}"
+            )
+
+    def keys(labels: dict[str, str]) -> dict[str, str]:
+        return {
+            name: getattr(args, f"{flag}_key") or f"REF_{flag}" for name, flag in labels.items()
+        }
+
+    return KeySpecification(info_keys=keys(INFO_LABELS), arrays_keys=keys(ARRAY_LABELS))
 
 
 def evaluate_file(args: argparse.Namespace) -> None:
@@ -55,15 +75,15 @@ def evaluate_file(args: argparse.Namespace) -> None:
     """
     output = Path(args.output)
     check_output(output, args.overwrite)
+    for name in ("model", "configs"):
+        if Path(getattr(args, name)).resolve() == output.resolve():
+            raise UserError(f"the output '{output}' is the input `--{name}`; choose another name")
     if args.batch_size < 1:
         raise UserError(f"`--batch_size` is {args.batch_size} but must be at least 1")
     if not Path(args.configs).is_file():
         raise UserError(f"there is no file '{args.configs}'")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("`--device cuda` was given but no CUDA device is available; use cpu")
     dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
     model = load_model(args.model, args.device, dtype)
-    evaluator = ModelEvaluator(model, label_keys(args), args.head)
     try:
         frames = ase.io.read(args.configs, ":")
     except Exception as error:  # ASE's readers raise anything
@@ -71,6 +91,7 @@ def evaluate_file(args: argparse.Namespace) -> None:
     if not frames:
         raise UserError(f"'{args.configs}' holds no structures")
 
+    evaluator = ModelEvaluator(model, label_keys(args, frames), args.head)
     table = ErrorTable()
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:

@@ -9,6 +9,19 @@ from mace_smile.errors import UserError
 from mace_smile.model.smile_mace import SmileMACE
 
 
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that is not there.
+
+    :raises UserError: naming it.
+    """
+    try:
+        torch.zeros(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"the device '{device}' cannot be used ({str(error).splitlines()[0]}); use cpu"
+        ) from error
+
+
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> SmileMACE:
@@ -22,6 +35,7 @@ def load_model(
     :raises UserError: for a missing or unreadable file, another kind of model, or a format
         that is newer than this package.
     """
+    check_device(device)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no model file '{path}'")

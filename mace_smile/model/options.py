@@ -53,6 +53,8 @@ class SmileOptions:
     (physical scale); None when no charges are given."""
     given_mask_key: str | None = None
     """Per-atom array that is non-zero on the atoms whose charge is given."""
+    total_charge_key: str = "total_charge"
+    """Entry of ``atoms.info`` with the total charge of a structure in e; neutral without it."""
     charge_channels: int = 32
     """Width of the hidden layer of the charge head."""
     born_channels: int = 16

@@ -3,10 +3,12 @@
 import argparse
 import ast
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 from mace_smile.errors import UserError
+from mace_smile.model.files import check_device
 from mace_smile.training.flags import LABEL_KEYS
 
 MODELS = ("MACE", "ScaleShiftMACE")
@@ -20,6 +22,10 @@ SWITCHES = {
     "lora": "the charge heads are trained in full, which has not been tried with LoRA",
 }
 DOWNLOADED = ("mp", "omat", "matpes_pbe", "matpes_r2scan")
+SCHEDULERS = ("ExponentialLR", "ReduceLROnPlateau")
+LEARNING_RATE_FACTORS = tuple(
+    f"{group}_lr_factor" for group in ("embedding", "interactions", "products", "readouts")
+)
 FILES = ("train_file", "valid_file", "test_file")
 
 
@@ -51,6 +57,10 @@ def check_mace_flags(args: argparse.Namespace) -> None:
             raise UserError(
                 f"--{name} has no effect here: it belongs to MACE's dipole models; use --{ours}"
             )
+    check_device(args.device)
+    if args.scheduler not in SCHEDULERS:
+        raise UserError(f"--scheduler is {args.scheduler} but must be {' or '.join(SCHEDULERS)}")
+    _check_learning_rates(args.lr_params_factors)
     for package, wanted in (
         ("schedulefree", args.optimizer == "schedulefree"),
         ("wandb", args.wandb),
@@ -66,6 +76,22 @@ def check_mace_flags(args: argparse.Namespace) -> None:
         for role, paths in files.items():
             for path in paths:
                 _check_format(path, role, head)
+
+
+def _check_learning_rates(text: str) -> None:
+    """Refuse factors of learning rates that cannot be read, or belong to no group."""
+    try:
+        factors = json.loads(text)
+        unknown = set(factors) - set(LEARNING_RATE_FACTORS)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"--lr_params_factors is {text!r} but must be a dictionary in JSON ({error})"
+        ) from error
+    if unknown:
+        raise UserError(
+            f"--lr_params_factors has {', '.join(sorted(unknown))} but only "
+            f"{', '.join(LEARNING_RATE_FACTORS)} have an effect"
+        )
 
 
 def files_by_head(args: argparse.Namespace) -> dict[str, dict[str, list[str]]]:

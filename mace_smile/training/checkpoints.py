@@ -87,7 +87,14 @@ def prepare_outputs(args: argparse.Namespace) -> None:
             )
         for path in existing:
             path.unlink(missing_ok=True)
-    elif existing and not args.restart_latest:
+    elif args.restart_latest:
+        if find_models(args) and not restart_file(args).exists() and not find_checkpoints(args):
+            raise UserError(
+                f"--restart_latest finds no checkpoint of '{args.name}' with seed {args.seed} in "
+                f"'{checkpoints_directory(args)}', but '{find_models(args)[0]}' exists and would "
+                "be replaced; give the --seed of that run, or train anew with --overwrite"
+            )
+    elif existing:
         raise UserError(
             f"'{existing[0]}' of an earlier run exists; continue that run with --restart_latest, "
             "train anew with --overwrite, or choose another --name"

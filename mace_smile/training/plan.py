@@ -5,6 +5,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mace.tools import DefaultKeys
+
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
@@ -116,6 +118,10 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         by_default = flags.quantity != quantities.CHARGES
         if asked[flags.quantity] or (by_default and survey.count(TRAIN, flags.label) > 0):
             weights.append(_weights(args, flags.quantity))
+    for name in (quantities.ENERGY, quantities.FORCES, quantities.STRESS, "virials"):
+        key_flag = f"{name}_key"
+        if getattr(args, key_flag) != DefaultKeys[name.upper()].value:
+            _check_found(args, survey, name, key_flag)
     if asked_total_charge:
         _check_found(args, survey, quantities.TOTAL_CHARGE, "total_charge_key")
     if labels.given_charges:

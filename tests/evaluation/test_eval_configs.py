@@ -113,6 +113,23 @@ def test_bad_files_end_in_one_sentence(monkeypatch, folder, capsys, extra, messa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_label_key_that_no_frame_has_is_refused(monkeypatch, folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, folder, "--becs_key", "nope")
+    assert stop.value.code == 2
+    assert "no frame has the key 'nope' (--becs_key); the frames have" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["model", "configs"])
+def test_an_input_is_not_overwritten_as_the_output(monkeypatch, folder, capsys, flag):
+    name = {"model": "small.model", "configs": "in.xyz"}[flag]
+    before = (folder / name).read_bytes()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, "--overwrite", output=name)
+    assert f"is the input `--{flag}`" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

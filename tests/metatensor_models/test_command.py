@@ -8,6 +8,8 @@ from metatomic.torch import load_atomistic_model
 from helpers import GIVEN, make_backbone, make_model, slab_water
 from mace_smile.cli.export import main
 
+FRAME = ["--given_charges", "electrode.xyz"]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -53,13 +55,16 @@ def test_output_takes_its_name_from_the_model(folder, tmp_path):
         (["plain.model"], "holds a ScaleShiftMACE but a SmileMACE is wanted"),
         (["charges.model", "--field", "z=0,0,1"], "--screening uncoupled"),
         (["water.model", "--field", "z=0,0"], "three finite numbers"),
-        (["water.model", "-o", "water.model"], "exists; choose another -o, or add --overwrite"),
+        (["water.model", "-o", "text.model"], "exists; choose another -o, or add --overwrite"),
+        (["water.model", "-o", "water.model", "--overwrite"], "is the input `model`"),
+        (["water.model", *FRAME, "-o", "electrode.xyz", "--overwrite"], "`given_charges`"),
+        (["water.model", "--given_charges", "text.model"], "cannot be read as a structure"),
         (["water.model", "-o", "no/where.pt"], "of the output does not exist"),
         (["water.model", "--slab_axis", "1"], "no effect without --boundary slab"),
         (["water.model", "--field_kind", "vacuum"], "no effect without --field"),
         (["water.model", "--given_charges", "no.xyz"], "there is no file 'no.xyz'"),
         (["water.model", "--given_mask_key", "wall"], "no effect without --given_charges"),
-        (["charges.model", "--given_charges", "electrode.xyz"], "add --given_charges_key"),
+        (["charges.model", *FRAME], "add --given_charges_key"),
         (["water.model", "--head", "other"], "the model has the heads Default; name one"),
         (["water.model", "--total_charge", "inf"], "`--total_charge` is inf"),
     ],

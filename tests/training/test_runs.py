@@ -131,5 +131,8 @@ def test_finished_model_is_not_overwritten_unasked(tmp_path):
         run(tmp_path, *flags, "--overwrite", "--restart_latest")
     with pytest.raises(UserError, match="would remove the foundation model"):
         run(tmp_path, *flags, "--overwrite", f"--foundation_model={tmp_path}/water.model")
+    with pytest.raises(UserError, match="finds no checkpoint of 'water' with seed 9"):
+        run(tmp_path, *flags, "--restart_latest", "--seed=9")
+    assert (tmp_path / "water.model").read_bytes() == written
     run(tmp_path, *flags, "--overwrite", "--lr=0.02")
     assert (tmp_path / "water.model").read_bytes() != written
