@@ -1,6 +1,7 @@
 """From a file of structures and a model to a file with outputs and a table of errors."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from mace_smile.errors import UserError
 from mace_smile.evaluation.error_table import ErrorTable
 from mace_smile.evaluation.evaluator import ModelEvaluator, annotate
 from mace_smile.model.files import load_model
+
+logger = logging.getLogger(__name__)
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -92,6 +95,13 @@ def evaluate_file(args: argparse.Namespace) -> None:
         raise UserError(f"'{args.configs}' holds no structures")
 
     evaluator = ModelEvaluator(model, label_keys(args, frames), args.head)
+    key = model.options.given_charges_key
+    if key is not None and not any(key in atoms.arrays for atoms in frames):
+        logger.warning(
+            "the model was trained with given charges '%s', which no frame has: all charges are "
+            "predicted",
+            key,
+        )
     table = ErrorTable()
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:

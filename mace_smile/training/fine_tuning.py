@@ -1,5 +1,7 @@
 """Starting from a model of ours: its backbone goes to MACE's fine-tuning, its heads to ours."""
 
+import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +9,8 @@ import torch
 
 from mace_smile.errors import UserError
 from mace_smile.model.smile_mace import SmileMACE
+
+logger = logging.getLogger(__name__)
 
 
 def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
@@ -19,6 +23,16 @@ def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
     :param foundation: the one it starts from.
     :raises UserError: when the heads differ in more than the elements.
     """
+    for field in dataclasses.fields(model.options):
+        before, now = (getattr(one.options, field.name) for one in (foundation, model))
+        if before != now:
+            logger.warning(
+                "the model it starts from had %s %s, this run has %s: give --%s to keep it",
+                field.name,
+                before,
+                now,
+                field.name,
+            )
     stored = foundation.get_buffer("atomic_numbers").tolist()
     elements = torch.tensor([stored.index(z) for z in model.get_buffer("atomic_numbers").tolist()])
     source: dict[str, torch.Tensor] = dict(foundation.charge_heads.named_parameters())

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from mace.data import AtomicData, Configuration, KeySpecification
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.structures import complete_given_charges, prepare_configuration, restore_cell
+from mace_smile.physics.polarization import wrap_at_vacuum_gap
+from mace_smile.structures import (
+    MINIMUM_VACUUM_GAP,
+    complete_given_charges,
+    prepare_configuration,
+    restore_cell,
+)
 
 AXES = "xyz"
 
@@ -138,6 +145,34 @@ def dipole_axes(config: Configuration, settings: LabelSettings) -> np.ndarray:
             "available; ask for other axes, or leave the dipole out of this structure"
         )
     return asked.astype(float)
+
+
+def check_boundary(config: Configuration, settings: LabelSettings) -> None:
+    """Check that a structure has what the boundary of the model needs.
+
+    :raises UserError: for a structure that is not periodic where ``--boundary`` says so, or has
+        no vacuum where ``--boundary slab`` wants it.
+    """
+    if settings.boundary not in ("periodic", "slab"):
+        return
+    axes = [axis for axis in range(3) if (settings.boundary, axis) != ("slab", settings.slab_axis)]
+    flags = config.pbc or (False, False, False)
+    if not all(flags[axis] for axis in axes):
+        raise UserError(
+            f"--boundary {settings.boundary} needs a structure that is periodic along the cell "
+            f"axes {', '.join(map(str, axes))}, but pbc is {tuple(map(bool, flags))}; use "
+            "--boundary auto, or leave the structure out"
+        )
+    if settings.boundary == "slab" and flags[settings.slab_axis]:
+        try:
+            wrap_at_vacuum_gap(
+                torch.as_tensor(np.asarray(config.positions, dtype=float)),
+                torch.as_tensor(np.asarray(config.cell, dtype=float)),
+                settings.slab_axis,
+                MINIMUM_VACUUM_GAP,
+            )
+        except ValueError as error:
+            raise UserError(f"--boundary slab: {error}") from error
 
 
 def complete_labels(config: Configuration, settings: LabelSettings) -> Configuration:

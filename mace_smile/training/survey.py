@@ -26,6 +26,7 @@ from mace_smile.training.argument_checks import files_by_head, heads_of
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
+    check_boundary,
     check_labels,
     complete_labels,
 )
@@ -148,6 +149,8 @@ def _check_frame(
             config.property_weights[name] = 1.0
     try:
         check_labels(config)
+        if not _is_isolated(atoms):
+            check_boundary(config, settings)
         completed = complete_labels(prepare_configuration(config), settings)
     except UserError as error:
         message = str(error)

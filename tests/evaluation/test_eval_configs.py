@@ -150,3 +150,16 @@ def test_bad_frames_are_named_and_leave_no_file(monkeypatch, folder, capsys, cha
     assert re.search(message, capsys.readouterr().err)
     assert not (folder / "out.xyz").exists()
     assert not list(folder.glob(".*tmp"))
+
+
+def test_frames_without_the_given_charges_of_the_training_are_told(monkeypatch, folder, caplog):
+    frames = ase.io.read(folder / "in.xyz", ":")
+    for atoms in frames:
+        for key in ("electrode", "electrode_charge"):
+            atoms.arrays.pop(key, None)
+    ase.io.write(folder / "bare.xyz", frames)
+    run(monkeypatch, folder, configs="bare.xyz")
+    assert "trained with given charges 'electrode_charge', which no frame has" in caplog.text
+    caplog.clear()
+    run(monkeypatch, folder, output="given.xyz")
+    assert "no frame has" not in caplog.text

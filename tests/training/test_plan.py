@@ -98,6 +98,8 @@ def test_isolated_atoms_give_energies_and_need_no_labels(tmp_path):
         ("--E0s={8:-2.0}", "--E0s gives no isolated-atom energy for H; add it"),
         ("--E0s={1:0.0,8:0.0,26:0.0}", "isolated-atom energies for Fe, which no frame contains"),
         ("--E0s=some", "--E0s is 'some' but must be a dictionary"),
+        ("--boundary=periodic", "--boundary periodic needs a structure that is periodic along"),
+        ("--boundary=slab --slab_axis=2", "--boundary slab needs a structure that is periodic"),
         ("--forces_key=nope", "no training frame has the label `forces` under the key 'nope'"),
         ("--lr_params_factors={bad", "--lr_params_factors is '{bad' but must be a dictionary"),
         ('--lr_params_factors={"heads":1}', "has heads but only embedding_lr_factor"),
