@@ -1,4 +1,4 @@
-"""What Born effective charges do: the force of a field, and their sum rule.
+"""What Born effective charges do: the force of a field.
 
 Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a: the field index a stands before the
 displacement index b, everywhere.
@@ -47,21 +47,3 @@ def force_carrier(
         fractional = positions @ torch.linalg.inv(filled)
         displacement = (fractional - fractional.detach()) @ filled.detach()
     return -(displacement * forces.detach()).sum(dim=-1)
-
-
-def acoustic_sum(
-    born_effective_charges: torch.Tensor, batch: torch.Tensor, n_graphs: int
-) -> torch.Tensor:
-    """Sum of the Born effective charges of each structure; physically total charge times 1.
-
-    :param born_effective_charges: shape ``(n_atoms, 3, 3)``, in e.
-    :param batch: structure of each atom, shape ``(n_atoms,)``.
-    :param n_graphs: number of structures.
-    :return: shape ``(n_graphs, 3, 3)``, in e.
-    """
-    total = torch.zeros(
-        (n_graphs, 3, 3),
-        dtype=born_effective_charges.dtype,
-        device=born_effective_charges.device,
-    )
-    return total.index_add(0, batch, born_effective_charges)

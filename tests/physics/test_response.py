@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mace_smile.physics.response import acoustic_sum, field_forces, force_carrier
+from mace_smile.physics.response import field_forces, force_carrier
 
 
 def test_field_index_comes_first():
@@ -12,13 +12,6 @@ def test_field_index_comes_first():
     born[0, 0, 1] = 0.7
     force = field_forces(born, torch.tensor([2.0, 0.0, 0.0]))
     assert force.tolist() == [[0.0, 1.4, 0.0]]
-
-
-def test_acoustic_sum_adds_up_each_structure():
-    born = torch.arange(27, dtype=torch.float64).reshape(3, 3, 3)
-    total = acoustic_sum(born, torch.tensor([0, 1, 1]), 2)
-    torch.testing.assert_close(total[0], born[0])
-    torch.testing.assert_close(total[1], born[1] + born[2])
 
 
 CELLS = {

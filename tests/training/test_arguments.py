@@ -72,8 +72,14 @@ def test_namespace_holds_plain_values_only(tmp_path):
 
 def test_every_option_of_the_model_is_a_flag_or_fixed():
     fixed = {"slab_vacuum", "charge_channels", "born_channels"}
+    mace = {"total_charge_key"}
     fields = {field.name for field in dataclasses.fields(SmileOptions)}
-    assert fields - {flag.name for flag in FLAGS} == fixed
+    assert fields - {flag.name for flag in FLAGS} - mace == fixed
+
+
+def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
+    assert options(tmp_path, "--total_charge_key=Q").total_charge_key == "Q"
+    assert options(tmp_path).total_charge_key == "total_charge"
 
 
 @pytest.mark.parametrize(
