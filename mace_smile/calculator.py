@@ -2,7 +2,9 @@
 
 ``calc.results`` holds names that ASE knows and no others: ``energy``, ``free_energy``,
 ``forces``, ``stress``, ``charges``, ``dipole`` (the macro dipole) and
-``born_effective_charges``. Everything else the model returns is in ``calc.outputs``.
+``born_effective_charges``. Everything else the model returns is in ``calc.outputs``, under the
+names of :mod:`mace_smile.quantities`: ``short_range_energy``, ``electrostatic_energy``,
+``electrostatic_potential``, ``local_electric_field`` (where it is asked for) and others.
 """
 
 from pathlib import Path
@@ -19,9 +21,10 @@ from mace.tools.torch_tools import default_dtype
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
+from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.physics.response import field_forces
-from mace_smile.structures import atomic_data, input_keys
+from mace_smile.structures import StructureSettings, atomic_data, input_keys
 
 
 class SmileCalculator(Calculator):
@@ -38,8 +41,10 @@ class SmileCalculator(Calculator):
     :param electric_field: macroscopic field, shape ``(3,)``, in V/A; None for no field.
     :param device: ``cpu`` or ``cuda``.
     :param default_dtype: ``float32`` or ``float64``; None keeps the one of the file.
-    :raises UserError: for an unreadable model, or a field with a model that has no Born
-        effective charges.
+    :param local_electric_field: put the field of all other charges at each atom, ``(n_atoms, 3)``
+        in V/A, into ``calc.outputs``; it costs a second electrostatic sum.
+    :raises UserError: for an unreadable model, a field with a model that has no Born effective
+        charges, or a local field of one that has no electrostatics.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -58,6 +63,7 @@ class SmileCalculator(Calculator):
         electric_field: Any = None,
         device: str = "cpu",
         default_dtype: str | None = None,
+        local_electric_field: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(model, SmileMACE):
@@ -75,6 +81,15 @@ class SmileCalculator(Calculator):
         self.dtype = self.model.r_max.dtype
         self.z_table = AtomicNumberTable([int(z) for z in self.model.atomic_numbers])
         self.key_specification = input_keys(self.model.options)
+        r_max = float(self.model.r_max)
+        self.settings = StructureSettings.of_model(self.model.options, r_max)
+        self.net_charge_warning = NetChargeWarning(self.settings.net_charge)
+        if local_electric_field and not self.model.options.has_electrostatics:
+            raise UserError(
+                "`local_electric_field` was asked for but the model has no electrostatics; leave "
+                "it out, or train without --electrostatics none and --charge_head none"
+            )
+        self.local_electric_field = local_electric_field
         self.outputs: dict[str, np.ndarray] = {}
         self._inputs: dict[str, Any] = {}
         self.electric_field = electric_field
@@ -128,6 +143,8 @@ class SmileCalculator(Calculator):
     ) -> None:
         """Evaluate the model; called by ASE.
 
+        A net charge in a periodic cell is told once, as a warning.
+
         :raises UserError: for elements the model does not know and structures it refuses.
         """
         super().calculate(atoms, properties, system_changes)
@@ -135,7 +152,12 @@ class SmileCalculator(Calculator):
         self._inputs = self._charge_inputs(atoms)
         has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
         batch = self._batch(atoms)
-        output = self.model(batch, compute_force=True, compute_stress=has_stress)
+        output = self.model(
+            batch,
+            compute_force=True,
+            compute_stress=has_stress,
+            compute_local_electric_field=self.local_electric_field,
+        )
         forces = output["forces"]
         born = output["born_effective_charges"]
         if self.electric_field is not None:
@@ -170,7 +192,11 @@ class SmileCalculator(Calculator):
                 float(self.model.r_max),
                 self.key_specification,
                 self.model.heads,
+                self.settings,
             )
+        total_charge = atoms.info.get(self.model.options.total_charge_key)
+        name = f"the structure {atoms.get_chemical_formula()}"
+        self.net_charge_warning.check(total_charge, atoms.cell, atoms.pbc, name)
         return torch_geometric.Batch.from_data_list([data]).to(self.device).to_dict()
 
 

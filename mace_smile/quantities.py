@@ -12,7 +12,10 @@ from dataclasses import dataclass
 ENERGY = "energy"  # (n_graphs,) eV
 FORCES = "forces"  # (n_atoms, 3) eV/A
 STRESS = "stress"  # (n_graphs, 3, 3) eV/A^3
-ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, self term removed
+SHORT_RANGE_ENERGY = "short_range_energy"  # (n_graphs,) eV, the energy of the backbone
+ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, the long-range energy
+ELECTROSTATIC_POTENTIAL = "electrostatic_potential"  # (n_atoms,) V, of all other charges
+LOCAL_ELECTRIC_FIELD = "local_electric_field"  # (n_atoms, 3) V/A, of all other charges
 CHARGES = "charges"  # (n_atoms,) e, energy scale
 RESPONSE_CHARGES = "response_charges"  # (n_atoms,) e, Born scale
 RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, sum of response charges times r
@@ -24,6 +27,8 @@ DIPOLE = "dipole"  # MACE's name of the label of MACRO_DIPOLE
 TOTAL_CHARGE = "total_charge"  # (n_graphs,) e
 GIVEN_CHARGES = "given_charges"  # (n_atoms,) e, bare charges of e.g. an electrode
 GIVEN_MASK = "given_mask"  # (n_atoms,) non-zero where the given charge holds
+COULOMB_EDGE_INDEX = "coulomb_edge_index"  # (2, n_edges) pairs of the real-space Coulomb sum
+COULOMB_UNIT_SHIFTS = "coulomb_unit_shifts"  # (n_edges, 3) their cell shifts, whole numbers
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Quantity:
     shape: tuple[int, ...]
     """Shape of the value of one atom or of one structure."""
     unit: str
-    """Unit, as metatomic's unit parser reads it."""
+    """Unit, as metatomic's unit parser reads it; it knows no volt, which is eV/e."""
     key: str
     """Default key of the label in extended XYZ files."""
     metatomic: str
@@ -57,6 +62,42 @@ TABLE: tuple[Quantity, ...] = (
         "REF_stress",
         "",
         "derivative of the energy with respect to strain, by volume",
+    ),
+    Quantity(
+        SHORT_RANGE_ENERGY,
+        False,
+        (),
+        "eV",
+        "",
+        "mace_smile::short_range_energy",
+        "energy of the MACE inside, isolated atoms included",
+    ),
+    Quantity(
+        ELECTROSTATIC_ENERGY,
+        False,
+        (),
+        "eV",
+        "",
+        "mace_smile::electrostatic_energy",
+        "long-range part of the energy, self term removed",
+    ),
+    Quantity(
+        ELECTROSTATIC_POTENTIAL,
+        True,
+        (),
+        "eV/e",
+        "",
+        "mace_smile::electrostatic_potential",
+        "potential at an atom of all other static charges, as they enter the energy",
+    ),
+    Quantity(
+        LOCAL_ELECTRIC_FIELD,
+        True,
+        (3,),
+        "eV/(e*A)",
+        "",
+        "mace_smile::local_electric_field",
+        "field at an atom of all other static charges: minus the gradient of their potential",
     ),
     Quantity(
         CHARGES,

@@ -6,6 +6,7 @@ given vectors are put back, so volume and stress refer to the cell of the user.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import ase
@@ -13,16 +14,52 @@ import ase.data
 import numpy as np
 import torch
 from mace.data import AtomicData, Configuration, KeySpecification, config_from_atoms
+from mace.data.neighborhood import get_neighborhood
 from mace.tools import AtomicNumberTable
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.net_charge import NetChargeRule
 from mace_smile.model.options import SmileOptions
+from mace_smile.physics.boundaries import check_slab_axis, check_volume, model_axes
 from mace_smile.physics.polarization import wrap_at_vacuum_gap
 
 #: Smallest vacuum in A across which atoms of a slab are taken to be stored in another image: wider
 #: than the layers of a solid, or a film and a wall, are apart.
 MINIMUM_VACUUM_GAP = 4.0
+
+
+@dataclass(frozen=True)
+class StructureSettings:
+    """What a model asks of its structures."""
+
+    boundary: str = "auto"
+    """Boundary of the model; ``auto`` takes the periodic axes from each structure."""
+    slab_axis: int = 2
+    """Cell axis along the normal with ``boundary="slab"``."""
+    minimum_gap: float = MINIMUM_VACUUM_GAP
+    """Smallest vacuum in A of a slab that is given with three periodic axes: no neighbour list
+    may reach across it."""
+    coulomb_cutoff: float | None = None
+    """Cutoff in A of the neighbour list of the real-space Coulomb sum, if it has its own."""
+    net_charge: NetChargeRule = NetChargeRule()
+    """What is done about net charges of periodic cells."""
+
+    @classmethod
+    def of_model(cls, options: SmileOptions, r_max: float) -> "StructureSettings":
+        """The settings of a model.
+
+        :param options: of the model.
+        :param r_max: cutoff of its backbone in A.
+        :raises ValueError: for an accuracy of the Coulomb sum that cannot be reached.
+        """
+        return cls(
+            boundary=options.boundary,
+            slab_axis=options.slab_axis,
+            minimum_gap=max(MINIMUM_VACUUM_GAP, r_max, options.second_cutoff or 0.0),
+            coulomb_cutoff=options.second_cutoff,
+            net_charge=NetChargeRule.of_model(options, r_max),
+        )
 
 
 def input_keys(options: SmileOptions) -> KeySpecification:
@@ -45,15 +82,21 @@ def describe(config: Configuration) -> str:
     return f"structure {formula} ({len(config.atomic_numbers)} atoms)"
 
 
-def prepare_configuration(config: Configuration) -> Configuration:
+def prepare_configuration(
+    config: Configuration, settings: StructureSettings | None = None
+) -> Configuration:
     """A copy of the configuration whose slab, if it is one, is whole.
 
-    :param config: MACE's configuration.
+    :param config: MACE's configuration; its total charge, if it has one, is a number.
+    :param settings: of the model; None checks what holds for all models.
     :return: a copy; the positions of slabs with a given third cell vector are wrapped so
         that the seam lies in the largest gap.
     :raises UserError: for positions or cells that are not finite, periodic axes without a
-        cell vector, one periodic axis alone, and a slab without a vacuum gap.
+        cell vector, one periodic axis alone, cells without volume, a slab without a vacuum gap
+        or with an axis that is not perpendicular, axes that are not periodic where the
+        boundary of the model says so, and net charges where the model was trained to refuse them.
     """
+    settings = settings or StructureSettings()
     positions = np.asarray(config.positions, dtype=float)
     cell = np.zeros((3, 3)) if config.cell is None else np.asarray(config.cell, dtype=float)
     periodic = [bool(flag) for flag in (config.pbc or (False, False, False))]
@@ -71,16 +114,49 @@ def prepare_configuration(config: Configuration) -> Configuration:
             f"{name} is periodic along one axis only, which is not supported; set pbc along "
             "none, two or three axes"
         )
-    if sum(periodic) == 2 and lengths[periodic.index(False)] > 0:
-        axis = periodic.index(False)
-        try:
-            whole = wrap_at_vacuum_gap(
-                torch.from_numpy(positions), torch.from_numpy(cell), axis, MINIMUM_VACUUM_GAP
-            )
-        except ValueError as error:
-            raise UserError(f"{name}: {error}") from error
-        positions = whole.numpy()
+    try:
+        positions = _whole_positions(positions, cell, periodic, settings)
+        total_charge = config.properties.get(quantities.TOTAL_CHARGE)
+        settings.net_charge.background_energy(total_charge, cell, periodic)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
     return dataclasses.replace(config, positions=positions, cell=cell, pbc=tuple(periodic))
+
+
+def _whole_positions(
+    positions: np.ndarray, cell: np.ndarray, periodic: list[bool], settings: StructureSettings
+) -> np.ndarray:
+    """Positions of a slab made whole; others as they are.
+
+    A slab that is given with three periodic axes stays as it is, since the backbone sees it
+    periodic; the model makes it whole for its charges.
+
+    :raises ValueError: for a cell or a slab that cannot be used.
+    """
+    vectors = torch.from_numpy(cell)
+    pbc = torch.tensor(periodic)
+    axes = model_axes(pbc, settings.boundary, settings.slab_axis)
+    if settings.boundary in ("periodic", "slab") and bool((axes & ~pbc).any()):
+        wanted = ", ".join(str(axis) for axis in range(3) if axes[axis])
+        raise ValueError(
+            f"--boundary {settings.boundary} needs a structure that is periodic along the cell "
+            f"axes {wanted}, but pbc is {tuple(periodic)}; set pbc there, leave the structure out, "
+            "or train with --boundary auto"
+        )
+    check_volume(vectors, pbc)
+    whole = positions
+    if sum(periodic) == 2 and cell[periodic.index(False)].any():
+        axis, gap = periodic.index(False), MINIMUM_VACUUM_GAP
+        whole = wrap_at_vacuum_gap(torch.from_numpy(positions), vectors, axis, gap).numpy()
+        check_slab_axis(vectors, pbc)
+    elif sum(periodic) == 3 and settings.boundary == "slab":
+        try:
+            gap = settings.minimum_gap
+            wrap_at_vacuum_gap(torch.from_numpy(positions), vectors, settings.slab_axis, gap)
+            check_slab_axis(vectors, axes)
+        except ValueError as error:
+            raise ValueError(f"--boundary slab: {error}") from error
+    return whole
 
 
 def restore_cell(data: AtomicData, config: Configuration) -> AtomicData:
@@ -96,6 +172,31 @@ def restore_cell(data: AtomicData, config: Configuration) -> AtomicData:
         data.volume = torch.linalg.det(cell)
         data.rcell = 2 * torch.pi * torch.linalg.inv(cell.mT)
     return data
+
+
+def add_coulomb_edges(data: AtomicData, config: Configuration, cutoff: float | None) -> AtomicData:
+    """Add the neighbour list of the real-space Coulomb sum, if it has one of its own.
+
+    :param data: one structure; changed in place.
+    :param config: the configuration it was made from.
+    :param cutoff: in A; None where the list of the backbone serves.
+    :return: ``data``, with ``coulomb_edge_index`` ``(2, n_edges)`` and
+        ``coulomb_unit_shifts`` ``(n_edges, 3)``.
+    """
+    if cutoff is not None:
+        edge_index, _, unit_shifts, _ = get_neighborhood(
+            positions=config.positions, cutoff=cutoff, pbc=config.pbc, cell=np.array(config.cell)
+        )
+        data[quantities.COULOMB_EDGE_INDEX] = torch.tensor(edge_index, dtype=torch.long)
+        data[quantities.COULOMB_UNIT_SHIFTS] = torch.tensor(unit_shifts, dtype=data.cell.dtype)
+    return data
+
+
+def finish_data(
+    data: AtomicData, config: Configuration, coulomb_cutoff: float | None
+) -> AtomicData:
+    """What every structure gets after ``AtomicData.from_config``, by whichever way it came."""
+    return add_coulomb_edges(restore_cell(data, config), config, coulomb_cutoff)
 
 
 def check_elements(atoms: ase.Atoms, z_table: AtomicNumberTable) -> None:
@@ -119,6 +220,7 @@ def atomic_data(
     cutoff: float,
     key_specification: KeySpecification | None = None,
     heads: list[str] | None = None,
+    settings: StructureSettings | None = None,
 ) -> AtomicData:
     """One ASE structure as an entry of a batch.
 
@@ -127,6 +229,7 @@ def atomic_data(
     :param cutoff: of the neighbour list in A.
     :param key_specification: where total charge and given charges are read from.
     :param heads: heads of the model.
+    :param settings: what the model asks of its structures.
     :raises UserError: for an element the model does not know, and what
         :func:`prepare_configuration` refuses.
     """
@@ -138,9 +241,10 @@ def atomic_data(
             f"{describe(config)}: the total charge is {total_charge!r} but must be one finite "
             "number in e"
         )
-    config = complete_given_charges(prepare_configuration(config))
+    settings = settings or StructureSettings()
+    config = complete_given_charges(prepare_configuration(config, settings))
     data = AtomicData.from_config(config, z_table=z_table, cutoff=cutoff, heads=heads)
-    return restore_cell(data, config)
+    return finish_data(data, config, settings.coulomb_cutoff)
 
 
 def _is_number(value: Any) -> bool:

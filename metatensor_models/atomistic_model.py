@@ -24,6 +24,8 @@ from mace_smile.physics.response import field_forces, force_carrier
 from metatensor_models.given_charges import GivenCharges
 from metatensor_models.options import ExportOptions
 from metatensor_models.outputs import (
+    ELECTROSTATIC_OUTPUTS,
+    electrostatic_output,
     select_output,
     system_samples,
     to_tensor_map,
@@ -52,6 +54,7 @@ class FiniteFieldModel(torch.nn.Module):
         super().__init__()
         self.model = model
         self.has_charges = smile.options.has_charges
+        self.has_electrostatics = smile.options.has_electrostatics
         self.has_born_charges = smile.options.has_born_charges
         self.is_local = smile.options.is_local
         self.susceptibility = smile.options.susceptibility
@@ -60,9 +63,17 @@ class FiniteFieldModel(torch.nn.Module):
         self.is_vacuum_field = options.field_kind == "vacuum"
         self.head = options.head_index(smile.heads)
         self.total_charge = options.total_charge
-        self.r_max = float(smile.r_max)
         self.n_elements = len(smile.atomic_numbers)
-        self.neighbor_list = NeighborListOptions(cutoff=self.r_max, full_list=True, strict=True)
+        # Of MACE, and of the real-space Coulomb sum where it has a cutoff of its own.
+        r_max = float(smile.r_max)
+        coulomb_cutoff = smile.options.second_cutoff
+        self.has_second_list = coulomb_cutoff is not None
+        self.coulomb_cutoff = r_max if coulomb_cutoff is None else coulomb_cutoff
+        self.minimum_gap = max(r_max, self.coulomb_cutoff)
+        self.neighbor_list = NeighborListOptions(cutoff=r_max, full_list=True, strict=True)
+        self.coulomb_list = NeighborListOptions(
+            cutoff=self.coulomb_cutoff, full_list=True, strict=True
+        )
 
         numbers = smile.atomic_numbers.to(device="cpu", dtype=torch.int64)
         element_index = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
@@ -85,9 +96,15 @@ class FiniteFieldModel(torch.nn.Module):
         self.response_dipole_name = quantities.BY_NAME[quantities.RESPONSE_DIPOLE].metatomic
         self.macro_dipole_name = quantities.BY_NAME[quantities.MACRO_DIPOLE].metatomic
         self.born_name = quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].metatomic
+        self.electrostatic_names = {
+            quantities.BY_NAME[name].metatomic: name for name in ELECTROSTATIC_OUTPUTS
+        }
+        self.local_field_name = quantities.BY_NAME[quantities.LOCAL_ELECTRIC_FIELD].metatomic
 
     def requested_neighbor_lists(self) -> List[NeighborListOptions]:
-        """The full neighbour list within the cutoff of MACE."""
+        """Full neighbour lists: of MACE, and of the Coulomb sum where it has its own cutoff."""
+        if self.has_second_list:
+            return [self.neighbor_list, self.coulomb_list]
         return [self.neighbor_list]
 
     def forward(
@@ -112,12 +129,12 @@ class FiniteFieldModel(torch.nn.Module):
             self.check_selection(outputs)
         batch = systems_to_batch(
             systems,
-            self.neighbor_list,
+            self.requested_neighbor_lists(),
             self.element_index,
             self.n_elements,
             self.boundary,
             self.slab_axis,
-            self.r_max,
+            self.minimum_gap,
         )
         self.add_conditions(batch, systems)
         graphs, ptr, periodic = batch["batch"], batch["ptr"], batch["pbc"]
@@ -127,7 +144,11 @@ class FiniteFieldModel(torch.nn.Module):
             index = ptr[chosen[:, 0]] + chosen[:, 1]
         dtype = systems[0].positions.dtype
 
-        predicted = self.model(batch, compute_force=False)
+        predicted = self.model(
+            batch,
+            compute_force=False,
+            compute_local_electric_field=self.local_field_name in outputs,
+        )
         node_energy = predicted["node_energy"]
         assert node_energy is not None
         if self.energy_name in outputs:
@@ -136,6 +157,14 @@ class FiniteFieldModel(torch.nn.Module):
                 node_energy, outputs[self.energy_name], graphs, ptr, index, [], "energy"
             )
             results[self.energy_name] = energy.to(dtype=dtype)
+        if self.has_electrostatics:
+            for name, own_name in self.electrostatic_names.items():
+                if name in outputs:
+                    values = predicted[own_name]
+                    assert values is not None
+                    results[name] = electrostatic_output(
+                        values.to(dtype), name, outputs[name], own_name, graphs, ptr
+                    )
         if self.has_charges:
             charges = predicted["charges"]
             assert charges is not None

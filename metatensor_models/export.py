@@ -18,6 +18,8 @@ from mace.tools.torch_tools import default_dtype
 from metatomic.torch import AtomisticModel, ModelCapabilities
 
 from mace_smile.errors import UserError
+from mace_smile.model.net_charge import CONSEQUENCE, NetChargeRule
+from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.atomistic_model import FiniteFieldModel
 from metatensor_models.metadata import model_metadata
@@ -101,8 +103,8 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
     """Refuse what the model cannot do.
 
     :raises UserError: for a field without Born charges, given charges without charges or of
-        unknown elements, a total charge without charges, a head that is missing, or a backbone
-        that needs inputs which engines do not give.
+        unknown elements, a total charge without charges or one the model was trained to refuse,
+        a head that is missing, or a backbone that needs inputs which engines do not give.
     """
     options.head_index(model.heads)
     smile = model.options
@@ -116,6 +118,7 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
         raise UserError("`--field_kind vacuum` has no effect without --field; name a field")
     if options.total_charge != 0 and not smile.has_charges:
         raise UserError("`--total_charge` has no effect on a model without charges; leave it out")
+    check_net_charge(smile, float(model.r_max), options)
     if options.given_charges is not None:
         if not smile.has_charges:
             raise UserError(
@@ -140,6 +143,35 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
             "the backbone embeds further inputs (such as spin), which simulation engines do not "
             "give; it cannot be exported"
         )
+
+
+def check_net_charge(smile: SmileOptions, r_max: float, options: ExportOptions) -> None:
+    """Say what the background costs that neutralises a total charge in periodic cells.
+
+    :param smile: options of the model.
+    :param r_max: cutoff of its backbone in A.
+    :param options: of the export, with the boundary that is stored.
+    :raises UserError: where the model was trained with ``--net_charge error`` and the stored
+        boundary allows periodic cells.
+    """
+    coefficient = NetChargeRule.of_model(smile, r_max).coefficient
+    term = coefficient * options.total_charge**2
+    if term == 0.0 or options.boundary not in ("auto", "periodic"):
+        return
+    if smile.net_charge == "error":
+        raise UserError(
+            f"`--total_charge` is {options.total_charge:g}, but the model was trained with "
+            f"--net_charge error and `--boundary {options.boundary}` allows periodic cells; export "
+            "with --boundary slab or open, without --total_charge, or train with --net_charge warn"
+        )
+    logger.warning(
+        "in cells that are periodic along three axes a uniform background neutralises the total "
+        "charge of %g e: its term is %.3g eV A^3 / V (%.3g eV at 1000 A^3); %s",
+        options.total_charge,
+        term,
+        term / 1000.0,
+        CONSEQUENCE,
+    )
 
 
 def interaction_range(model: SmileMACE) -> float:

@@ -6,6 +6,7 @@ import torch
 from metatomic.torch import ModelMetadata
 
 import mace_smile
+from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.options import ExportOptions
 
@@ -30,7 +31,8 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
     if smile.has_charges:
         parts.append(f"charges (total charge {smile.total_charge_constraint})")
     if smile.has_electrostatics:
-        parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms})")
+        readout = f"{smile.long_range_readout} readout"
+        parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms}, {readout})")
     if smile.has_born_charges:
         parts.append(f"Born effective charges ({smile.screening})")
     sentences = [" + ".join(parts) + f"; boundary {options.boundary}."]
@@ -45,6 +47,38 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
     return " ".join(sentences)
 
 
+def electrostatics_settings(smile: SmileOptions, r_max: float) -> dict[str, object]:
+    """How the electrostatic sum is done, with numbers in place of what was left to defaults.
+
+    :param smile: options of the model.
+    :param r_max: cutoff of the backbone in A.
+    :return: ``electrostatics``, which is ``none`` for a model without; else also
+        ``coulomb_terms``, ``smearing``, ``long_range_readout``, ``long_range_channels``,
+        ``net_charge`` and, where the method uses them, ``lr_wavelength``, ``mesh_spacing``,
+        ``ewald_atoms`` and ``coulomb_cutoff``; lengths in A.
+    """
+    if not smile.has_electrostatics:
+        return {"electrostatics": "none"}
+    parameters = smile.coulomb_parameters(r_max)
+    settings: dict[str, object] = {
+        "electrostatics": parameters.method,
+        "coulomb_terms": parameters.terms,
+        "smearing": parameters.smearing,
+        "long_range_readout": smile.long_range_readout,
+        "long_range_channels": smile.long_range_channels,
+        "net_charge": smile.net_charge,
+    }
+    if parameters.uses_ewald:
+        settings["lr_wavelength"] = parameters.lr_wavelength
+    if parameters.uses_mesh:
+        settings["mesh_spacing"] = parameters.mesh_spacing
+    if parameters.method == "auto":
+        settings["ewald_atoms"] = parameters.ewald_atoms
+    if parameters.terms == "full":
+        settings["coulomb_cutoff"] = parameters.cutoff
+    return settings
+
+
 def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> ModelMetadata:
     """Metadata of an exported model.
 
@@ -54,7 +88,8 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
     :return: with ``extra`` entries, all strings: ``format_version``, ``mace_smile_version``,
         ``torch_version``, ``head``, ``r_max``, ``num_interactions``, ``boundary``,
         ``slab_axis``, ``fields`` (JSON, V/A), ``field_kind``, ``total_charge``,
-        ``n_given_charges`` and the options of the model that fix its physics.
+        ``n_given_charges``, the options of the model that fix its physics, and what
+        :func:`electrostatics_settings` gives.
     """
     smile = model.options
     given = options.given_charges
@@ -73,9 +108,7 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "n_given_charges": 0 if given is None else int((given.mask != 0).sum()),
         "charge_head": smile.charge_head,
         "total_charge_constraint": smile.total_charge_constraint,
-        "electrostatics": smile.electrostatics,
-        "coulomb_terms": smile.coulomb_terms,
-        "smearing": smile.smearing,
+        **electrostatics_settings(smile, float(model.r_max)),
         "screening": smile.screening,
         "screening_value": smile.scale,
         "susceptibility": smile.susceptibility,

@@ -13,6 +13,13 @@ from metatomic.torch import ModelOutput
 from mace_smile import quantities
 from mace_smile.model.options import SmileOptions
 
+#: Outputs of models with electrostatics, in the order they are declared.
+ELECTROSTATIC_OUTPUTS = (
+    quantities.SHORT_RANGE_ENERGY,
+    quantities.ELECTROSTATIC_ENERGY,
+    quantities.ELECTROSTATIC_POTENTIAL,
+    quantities.LOCAL_ELECTRIC_FIELD,
+)
 #: Outputs of models with charges, in the order they are declared.
 CHARGE_OUTPUTS = (quantities.CHARGES, quantities.RESPONSE_DIPOLE, quantities.MACRO_DIPOLE)
 
@@ -25,6 +32,8 @@ def variant_name(field: str) -> str:
 def output_names(options: SmileOptions) -> list[str]:
     """Names (of our table) of what a model with these options exports."""
     names = [quantities.ENERGY]
+    if options.has_electrostatics:
+        names.extend(ELECTROSTATIC_OUTPUTS)
     if options.has_charges:
         names.extend(CHARGE_OUTPUTS)
     if options.has_born_charges:
@@ -137,3 +146,37 @@ def select_output(
     total = torch.zeros(shape, dtype=values.dtype, device=values.device)
     total = total.index_add(0, batch[index], selected)
     return to_tensor_map(total, system_samples(n_graphs, values.device), components, property_name)
+
+
+def electrostatic_output(
+    values: torch.Tensor,
+    name: str,
+    output: ModelOutput,
+    property_name: str,
+    batch: torch.Tensor,
+    ptr: torch.Tensor,
+) -> TensorMap:
+    """An energy of structures, or a potential or field, which have a value at each atom only.
+
+    :param values: shape ``(n_graphs,)``, ``(n_atoms,)`` or ``(n_atoms, 3)``.
+    :param name: of the output, which tells energies from the others.
+    :param output: says whether the engine wants atoms or systems.
+    :param property_name: name of the property.
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+    :raises ValueError: when a potential or a field is wanted for systems.
+    """
+    if name.endswith("energy"):
+        samples = system_samples(ptr.numel() - 1, values.device)
+        return to_tensor_map(values, samples, [], property_name)
+    if output.sample_kind != "atom":
+        raise ValueError(
+            f"the output '{name}' was asked for with the sample kind '{output.sample_kind}', but a "
+            "potential or a field has a value at each atom and no sum over a structure; ask for it "
+            "with the sample kind 'atom'"
+        )
+    samples = atom_samples(batch, ptr, torch.arange(batch.numel(), device=batch.device))
+    components: List[str] = []
+    if values.dim() == 2:
+        components.append("xyz")
+    return to_tensor_map(values, samples, components, property_name)

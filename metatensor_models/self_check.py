@@ -95,11 +95,11 @@ def trial_structures(options: ExportOptions, eager: AtomisticModel) -> list[ase.
     """Small structures of the model's elements, in the boundaries the export allows.
 
     :param options: of the export; with given charges their elements and order are kept.
-    :param eager: tells the elements, of which at most eight are used, and the cutoff, which
+    :param eager: tells the elements, of which at most eight are used, and the cutoffs, which
         the vacuum must exceed.
     """
     numbers = list(eager.capabilities().atomic_types)
-    cutoff = eager.requested_neighbor_lists()[0].cutoff
+    cutoff = max(request.cutoff for request in eager.requested_neighbor_lists())
     if options.given_charges is None:
         elements = (numbers[:8] * 8)[:8]
     else:

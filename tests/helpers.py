@@ -11,7 +11,7 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.structures import atomic_data, input_keys
+from mace_smile.structures import StructureSettings, atomic_data, input_keys
 
 ELEMENTS = [1, 8, 10]
 R_MAX = 4.0
@@ -113,7 +113,10 @@ def make_batch(
     """The batch dictionary of some structures for a model."""
     table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
     keys = keys or input_keys(model.options)
-    data = [atomic_data(atoms, table, float(model.r_max), keys) for atoms in frames]
+    settings = StructureSettings(coulomb_cutoff=model.options.second_cutoff)
+    data = [
+        atomic_data(atoms, table, float(model.r_max), keys, settings=settings) for atoms in frames
+    ]
     return torch_geometric.Batch.from_data_list(data).to_dict()
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.outputs import all_outputs
 
 from helpers import GIVEN, STRUCTURES, evaluate, make_model, slab_water, water
@@ -27,7 +28,11 @@ def test_results_are_the_models_under_ase_names(boundary):
     born = atoms.calc.get_property("born_effective_charges")
     np.testing.assert_allclose(born, expected["born_effective_charges"].detach(), atol=1e-10)
     assert set(atoms.calc.results) <= set(all_outputs)
-    assert atoms.calc.outputs["electrostatic_energy"].shape == (1,)
+    for name in ("short_range_energy", "electrostatic_energy", "electrostatic_potential"):
+        np.testing.assert_allclose(atoms.calc.outputs[name], expected[name].detach(), atol=1e-10)
+        with pytest.raises(PropertyNotImplementedError):
+            atoms.calc.get_property(name, atoms)
+    assert "local_electric_field" not in atoms.calc.outputs
     properties = atoms.get_properties(["energy", "charges", "born_effective_charges"])
     assert properties["charges"].shape == (len(atoms),)
 
@@ -52,12 +57,47 @@ def test_stress_is_that_of_ase():
 
 
 def test_an_open_structure_has_no_stress():
-    from ase.calculators.calculator import PropertyNotImplementedError
-
     atoms = water(2)
     atoms.calc = SmileCalculator(make_model())
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_stress()
+
+
+@pytest.mark.parametrize(
+    ("method", "terms"), [("ewald", "long_range"), ("pme", "full"), ("p3m", "full")]
+)
+@pytest.mark.parametrize("boundary", STRUCTURES)
+def test_potential_and_local_field_are_those_of_fixed_charges(boundary, method, terms):
+    """The work on a charge that is moved alone, by finite differences."""
+    atoms = STRUCTURES[boundary]()
+    charges = np.random.default_rng(0).normal(size=len(atoms))
+    atoms.arrays["electrode_charge"] = charges - charges.mean()
+    atoms.arrays["electrode"] = np.ones(len(atoms))
+    model = make_model(screening="none", electrostatics=method, coulomb_terms=terms, **GIVEN)
+    atoms.calc = SmileCalculator(model, local_electric_field=True)
+    atoms.get_potential_energy()
+    charges, outputs = atoms.get_charges(), atoms.calc.outputs
+    half = 0.5 * charges @ outputs["electrostatic_potential"]
+    assert outputs["electrostatic_energy"] == pytest.approx(half)
+    assert set(atoms.calc.results) <= set(all_outputs)
+    expected = charges[5] * outputs["local_electric_field"][5]
+    step = 1e-4
+    for axis in range(3):
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.calc = atoms.calc
+            moved.positions[5, axis] += sign * step
+            moved.get_potential_energy()
+            energies.append(atoms.calc.outputs["electrostatic_energy"][0])
+        force = (energies[1] - energies[0]) / (2 * step)
+        assert force == pytest.approx(expected[axis], rel=1e-5, abs=1e-5)
+
+
+def test_a_local_field_without_electrostatics_is_refused():
+    model = make_model(electrostatics="none")
+    with pytest.raises(UserError, match="the model has no electrostatics"):
+        SmileCalculator(model, local_electric_field=True)
 
 
 @pytest.mark.parametrize("boundary", STRUCTURES)

@@ -9,7 +9,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = argparse.ArgumentParser(
         description="Evaluate a .model on structures: writes energies, forces, stresses, charges, "
-        "dipoles and Born effective charges, and prints the errors where labels exist.",
+        "dipoles, Born effective charges, and the electrostatic energy, potential and local field, "
+        "and prints the errors where labels exist.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="the .model file")

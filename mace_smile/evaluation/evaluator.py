@@ -12,12 +12,14 @@ from tqdm import tqdm
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.structures import (
+    StructureSettings,
     check_elements,
+    finish_data,
     input_keys,
     prepare_configuration,
-    restore_cell,
 )
 from mace_smile.training.labels import LabelSettings, check_labels, complete_labels
 
@@ -27,9 +29,19 @@ STRUCTURE_OUTPUTS = (
     quantities.STRESS,
     quantities.RESPONSE_DIPOLE,
     quantities.MACRO_DIPOLE,
+    quantities.SHORT_RANGE_ENERGY,
+    quantities.ELECTROSTATIC_ENERGY,
 )
 #: What is written for each atom, with a prefix.
-ATOM_OUTPUTS = (quantities.FORCES, quantities.CHARGES, quantities.BORN_EFFECTIVE_CHARGES)
+ATOM_OUTPUTS = (
+    quantities.FORCES,
+    quantities.CHARGES,
+    quantities.BORN_EFFECTIVE_CHARGES,
+    quantities.ELECTROSTATIC_POTENTIAL,
+    quantities.LOCAL_ELECTRIC_FIELD,
+)
+#: What a model without electrostatics returns, but has nothing to tell by.
+PARTS_OF_ENERGY = (quantities.SHORT_RANGE_ENERGY, quantities.ELECTROSTATIC_ENERGY)
 
 
 class ModelEvaluator:
@@ -51,12 +63,17 @@ class ModelEvaluator:
         self.device = model.r_max.device
         self.z_table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
         options = model.options
+        self.output_names = [
+            name
+            for name in (*STRUCTURE_OUTPUTS, *ATOM_OUTPUTS)
+            if options.has_electrostatics or name not in PARTS_OF_ENERGY
+        ]
         self.settings = LabelSettings(
             born_effective_charges=True,
             given_charges=options.given_charges_key is not None,
-            boundary=options.boundary,
-            slab_axis=options.slab_axis,
+            structure=StructureSettings.of_model(options, float(model.r_max)),
         )
+        self.net_charge_warning = NetChargeWarning(self.settings.structure.net_charge)
         inputs = input_keys(options)
         self.keys = KeySpecification(info_keys=dict(inputs.info_keys))
         if keys is not None:
@@ -73,16 +90,19 @@ class ModelEvaluator:
             check_elements(atoms, self.z_table)
             config = config_from_atoms(atoms, self.keys, head_name=self.head)
             check_labels(config)
-            config = complete_labels(prepare_configuration(config), self.settings)
+            config = prepare_configuration(config, self.settings.structure)
+            config = complete_labels(config, self.settings)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
+        total_charge = config.properties.get(quantities.TOTAL_CHARGE)
+        self.net_charge_warning.check(total_charge, config.cell, config.pbc, name)
         data = AtomicData.from_config(
             config,
             z_table=self.z_table,
             cutoff=float(self.model.r_max),
             heads=self.model.heads,
         )
-        return restore_cell(data, config)
+        return finish_data(data, config, self.settings.structure.coulomb_cutoff)
 
     def outputs(
         self, frames: list[ase.Atoms], batch_size: int = 8, progress: bool = False
@@ -90,8 +110,10 @@ class ModelEvaluator:
         """Yield each structure as the model saw it, and its outputs, in order.
 
         The outputs hold ``energy`` (), ``forces`` (n, 3), ``stress`` (3, 3) where the cell has
-        a volume, ``charges`` (n,), ``response_dipole`` and ``macro_dipole`` (3,) and
-        ``born_effective_charges`` (n, 3, 3), in the units of :mod:`mace_smile.quantities`.
+        a volume, and what the model has of ``charges`` (n,), ``response_dipole`` and
+        ``macro_dipole`` (3,), ``born_effective_charges`` (n, 3, 3), ``short_range_energy`` and
+        ``electrostatic_energy`` (), ``electrostatic_potential`` (n,) and
+        ``local_electric_field`` (n, 3), in the units of :mod:`mace_smile.quantities`.
         """
         with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
             for start in range(0, len(frames), batch_size):
@@ -102,7 +124,10 @@ class ModelEvaluator:
                         for number, atoms in enumerate(group)
                     ]
                     batch = torch_geometric.Batch.from_data_list(structures).to(self.device)
-                    output = self.model(batch.to_dict(), compute_stress=True)
+                    output = self.model(
+                        batch.to_dict(), compute_stress=True, compute_local_electric_field=True
+                    )
+                output = {name: output[name] for name in self.output_names}
                 for number, (atoms, data) in enumerate(zip(group, structures, strict=True)):
                     yield data, _of_structure(output, batch.ptr, number, atoms)
                 bar.update(len(group))
@@ -114,8 +139,7 @@ def _of_structure(
     """The outputs of one structure of a batch."""
     first, last = int(ptr[number]), int(ptr[number + 1])
     result = {}
-    for name in (*STRUCTURE_OUTPUTS, *ATOM_OUTPUTS):
-        value = output.get(name)
+    for name, value in output.items():
         has_volume = bool(atoms.pbc.any()) and atoms.cell.rank == 3
         if value is None or (name == quantities.STRESS and not has_volume):
             continue

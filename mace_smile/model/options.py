@@ -3,10 +3,14 @@
 import math
 from dataclasses import dataclass
 
+from mace_smile.physics.parameters import METHODS, TERMS, CoulombParameters, choose_parameters
+
 CHARGE_HEADS = ("local", "none")
 TOTAL_CHARGE_CONSTRAINTS = ("exact", "penalty", "none")
-ELECTROSTATICS = ("ewald", "none")
-COULOMB_TERMS = ("long_range",)
+ELECTROSTATICS = (*METHODS, "none")
+COULOMB_TERMS = TERMS
+LONG_RANGE_READOUTS = ("physical", "learned")
+NET_CHARGES = ("warn", "error")
 BOUNDARIES = ("auto", "periodic", "slab", "open")
 SCREENINGS = ("none", "uncoupled")
 
@@ -24,15 +28,33 @@ class SmileOptions:
     total_charge_constraint: str = "exact"
     """How the charges are made to add up to the total charge: ``exact`` (a shift over the
     learned atoms), ``penalty`` (a term of the loss) or ``none``."""
-    electrostatics: str = "ewald"
-    """Electrostatic energy of the charges by torch-pme: ``ewald``, or ``none``."""
+    electrostatics: str = "auto"
+    """Method of the electrostatic sum: ``ewald``, ``pme``, ``p3m``, ``auto`` (Ewald for small
+    structures, P3M for others), or ``none``, no such energy."""
     coulomb_terms: str = "long_range"
-    """``long_range``: the smooth part of Gaussian-smeared charges (S4 eq. 2)."""
-    smearing: float = 1.0
-    """Width sigma of the Gaussian charges in A. With ``long_range`` it is physics."""
+    """``long_range``: the smooth part of Gaussian-smeared charges (S4 eq. 2); ``full``: 1 / r."""
+    smearing: float | None = None
+    """Width sigma of the Gaussian charges in A. With ``long_range`` it is physics, and None is
+    1 A; with ``full`` it is numerics, and None is the cutoff / 5.5."""
     lr_wavelength: float | None = None
-    """Shortest wavelength of the reciprocal sum in A; None is the smearing, which is
-    converged to a relative 3e-9."""
+    """Shortest wavelength of the Ewald sum in A; None is the smearing, which is converged to a
+    relative 3e-9."""
+    mesh_spacing: float | None = None
+    """Largest distance of mesh points in A; None is a third (``auto``), a quarter (``p3m``) or a
+    sixth (``pme``) of the smearing."""
+    electrostatics_accuracy: float | None = None
+    """Relative error of the forces from which what is None above is set."""
+    coulomb_cutoff: float | None = None
+    """Range of the real-space part of ``full`` in A, for which the sum asks for a neighbour list
+    of its own; None takes the cutoff and the list of the backbone."""
+    long_range_readout: str = "physical"
+    """``physical``: half the sum of charge times potential; ``learned``: a learned function of
+    charges and potentials of each atom (LOREM, S3 eq. 6), zero without charges."""
+    long_range_channels: int = 1
+    """Charges of each atom that enter the sum of the learned readout; the first is the static
+    charge."""
+    net_charge: str = "warn"
+    """What to do about a net charge in a periodic cell: ``warn`` or ``error``."""
     boundary: str = "auto"
     """``auto`` takes each structure's ``pbc`` (three axes: periodic, two: slab, none:
     open); the other values hold for all structures."""
@@ -68,17 +90,31 @@ class SmileOptions:
             ("coulomb_terms", COULOMB_TERMS),
             ("boundary", BOUNDARIES),
             ("screening", SCREENINGS),
+            ("long_range_readout", LONG_RANGE_READOUTS),
+            ("net_charge", NET_CHARGES),
         ):
             value = getattr(self, field)
             if value not in allowed:
                 raise ValueError(f"`{field}` is '{value}' but must be one of {', '.join(allowed)}")
-        for field in ("smearing", "lr_wavelength", "slab_vacuum", "screening_value"):
+        for field in (
+            "smearing",
+            "lr_wavelength",
+            "mesh_spacing",
+            "coulomb_cutoff",
+            "slab_vacuum",
+            "screening_value",
+        ):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{field}` is {value} but must be positive and finite")
-        for field in ("charge_channels", "born_channels"):
+        for field in ("charge_channels", "born_channels", "long_range_channels"):
             if getattr(self, field) < 1:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1")
+        if self.long_range_channels > 1 and self.long_range_readout != "learned":
+            raise ValueError(
+                f"`long_range_channels` is {self.long_range_channels} but the physical readout has "
+                "one charge an atom; use `long_range_readout` learned"
+            )
         if (self.given_charges_key is None) != (self.given_mask_key is None):
             raise ValueError(
                 f"`given_charges_key` is {self.given_charges_key} and `given_mask_key` is "
@@ -101,6 +137,30 @@ class SmileOptions:
     def has_electrostatics(self) -> bool:
         """Whether the charges enter the energy."""
         return self.has_charges and self.electrostatics != "none"
+
+    def coulomb_parameters(self, r_max: float) -> CoulombParameters:
+        """Parameters of the electrostatic sum.
+
+        :param r_max: cutoff of the backbone in A.
+        :raises ValueError: for an accuracy that cannot be reached.
+        """
+        return choose_parameters(
+            method=self.electrostatics,
+            terms=self.coulomb_terms,
+            cutoff=self.coulomb_cutoff or r_max,
+            smearing=self.smearing,
+            lr_wavelength=self.lr_wavelength,
+            mesh_spacing=self.mesh_spacing,
+            accuracy=self.electrostatics_accuracy,
+            slab_vacuum=self.slab_vacuum,
+        )
+
+    @property
+    def second_cutoff(self) -> float | None:
+        """Cutoff in A of the sum's own neighbour list; None where that of the backbone serves."""
+        if self.has_electrostatics and self.coulomb_terms == "full":
+            return self.coulomb_cutoff
+        return None
 
     @property
     def has_born_charges(self) -> bool:

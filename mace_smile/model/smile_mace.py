@@ -6,7 +6,8 @@ The energy of a structure is
 
     U = U_{MACE} + \\frac{1}{2} \\sum_i q_i \\phi_i
 
-with charges q_i read out of the node features. Forces and stress are its exact derivatives,
+with charges q_i read out of the node features (or a learned readout of charges and
+potentials). Forces and stress are its exact derivatives,
 all charge derivatives included. The model *holds* a MACE: with charges that are zero it
 returns the energies, forces and stresses of the MACE inside, bit for bit.
 """
@@ -20,9 +21,9 @@ from mace.modules.utils import get_outputs
 
 from mace_smile.model.charges import complete_charges
 from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
+from mace_smile.model.long_range import HiddenCharges, LearnedReadout, LongRange
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
-from mace_smile.physics.electrostatics import Electrostatics
 from mace_smile.physics.polarization import (
     compute_dipole,
     screen_along_normal,
@@ -55,6 +56,8 @@ class SmileMACE(torch.nn.Module):
     has_charges: Final[bool]
     has_electrostatics: Final[bool]
     has_born_charges: Final[bool]
+    has_learned_readout: Final[bool]
+    has_hidden_charges: Final[bool]
     r_max: torch.Tensor
     atomic_numbers: torch.Tensor
     num_interactions: torch.Tensor
@@ -77,6 +80,10 @@ class SmileMACE(torch.nn.Module):
         self.has_charges = options.has_charges
         self.has_electrostatics = options.has_electrostatics
         self.has_born_charges = options.has_born_charges
+        self.has_learned_readout = (
+            options.has_electrostatics and options.long_range_readout == "learned"
+        )
+        self.has_hidden_charges = self.has_learned_readout and options.long_range_channels > 1
         self.exact_total_charge = options.total_charge_constraint == "exact"
         self.scale = options.scale
         self.susceptibility = options.susceptibility
@@ -97,11 +104,17 @@ class SmileMACE(torch.nn.Module):
                 float(backbone.interactions[0].avg_num_neighbors),
             )
         if self.has_electrostatics:
-            self.electrostatics = Electrostatics(
-                options.smearing,
-                options.smearing if options.lr_wavelength is None else options.lr_wavelength,
-                options.slab_vacuum,
-            )
+            parameters = options.coulomb_parameters(float(self.r_max))
+            self.long_range = LongRange(parameters, options.second_cutoff is not None)
+            n_channels, width = options.long_range_channels, options.charge_channels
+            if self.has_hidden_charges:
+                self.charge_heads["hidden_charges"] = HiddenCharges(
+                    layers, n_elements, n_channels - 1, width
+                )
+            if self.has_learned_readout:
+                self.charge_heads["long_range_readout"] = LearnedReadout(
+                    n_channels, width, parameters.smearing
+                )
 
     def forward(
         self,
@@ -115,6 +128,7 @@ class SmileMACE(torch.nn.Module):
         compute_edge_forces: bool = False,
         compute_atomic_stresses: bool = False,
         lammps_mliap: bool = False,
+        compute_local_electric_field: bool = False,
     ) -> Dict[str, Optional[torch.Tensor]]:
         """Energy, forces, charges, dipoles and Born effective charges of a batch.
 
@@ -122,11 +136,14 @@ class SmileMACE(torch.nn.Module):
             ``total_charge`` ``(n_graphs,)`` in e, ``pbc`` ``(n_graphs, 3)``, and
             ``given_charges`` and ``given_mask`` ``(n_atoms,)`` or ``(n_atoms, 1)``.
         :param training: keep the graph, for a loss on forces.
-        :return: MACE's outputs and ``electrostatic_energy`` ``(n_graphs,)`` in eV; ``charges``
-            and ``response_charges`` ``(n_atoms,)`` in e; ``response_dipole`` and
-            ``macro_dipole`` ``(n_graphs, 3)`` in e A; ``predicted_total_charge``
-            ``(n_graphs,)`` in e; ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field
-            index first. What the model does not have is None.
+        :param compute_local_electric_field: ask for ``local_electric_field``.
+        :return: MACE's outputs; ``electrostatic_energy`` and ``short_range_energy``, the rest of
+            the energy, ``(n_graphs,)`` in eV; ``electrostatic_potential`` ``(n_atoms,)`` in V
+            and ``local_electric_field`` ``(n_atoms, 3)`` in V/A; ``charges`` and
+            ``response_charges`` ``(n_atoms,)`` in e; ``response_dipole`` and ``macro_dipole``
+            ``(n_graphs, 3)`` in e A; ``predicted_total_charge`` ``(n_graphs,)`` in e;
+            ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field index first. What the
+            model does not have, or nobody asked for, is None.
         :raises NotImplementedError: for Hessians, edge forces, atomic stresses and ML-IAP.
         """
         if compute_hessian or compute_edge_forces or compute_atomic_stresses or lammps_mliap:
@@ -163,7 +180,10 @@ class SmileMACE(torch.nn.Module):
         cells = cells + torch.matmul(cells, strain)
         strained = data["positions"]
 
+        short_range_energy = energy
         electrostatic_energy = torch.zeros_like(interaction_energy)
+        electrostatic_potential: Optional[torch.Tensor] = None
+        local_electric_field: Optional[torch.Tensor] = None
         charges: Optional[torch.Tensor] = None
         response_charges: Optional[torch.Tensor] = None
         response_dipole: Optional[torch.Tensor] = None
@@ -174,8 +194,22 @@ class SmileMACE(torch.nn.Module):
             q = complete_charges(raw_charges, data, self.scale, self.exact_total_charge)
             whole, periodic = self.whole_structures(strained, cells, data)
             if self.has_electrostatics:
-                potential = self.potential(q, whole, cells, periodic, data["ptr"])
-                atom_energy = 0.5 * q * potential
+                channels = q.unsqueeze(-1)
+                if self.has_hidden_charges:
+                    hidden = self.charge_heads["hidden_charges"](
+                        node_feats, data["node_attrs"], data["batch"], n_graphs
+                    )
+                    channels = torch.cat([channels, hidden], dim=1)
+                potentials = self.long_range(channels, whole, strained, cells, periodic, data)
+                atom_energy = 0.5 * q * potentials[:, 0]
+                if self.has_learned_readout:
+                    learned = self.charge_heads["long_range_readout"](channels, potentials)
+                    atom_energy = atom_energy + learned
+                if compute_local_electric_field:
+                    local_electric_field = self.long_range.electric_field(
+                        q.unsqueeze(-1), whole, strained, cells, periodic, data
+                    )
+                electrostatic_potential = potentials[:, 0]
                 electrostatic_energy = electrostatic_energy.index_add(0, data["batch"], atom_energy)
                 node_energy = node_energy + atom_energy
                 energy = energy + electrostatic_energy
@@ -218,7 +252,10 @@ class SmileMACE(torch.nn.Module):
             "energy": energy,
             "node_energy": node_energy,
             "interaction_energy": interaction_energy,
+            "short_range_energy": short_range_energy,
             "electrostatic_energy": electrostatic_energy,
+            "electrostatic_potential": electrostatic_potential,
+            "local_electric_field": local_electric_field,
             "forces": forces,
             "edge_forces": None,
             "virials": virials,
@@ -265,28 +302,6 @@ class SmileMACE(torch.nn.Module):
                 atoms = wrap_at_vacuum_gap(atoms, cells[graph], self.slab_axis, float(self.r_max))
             whole.append(atoms)
         return torch.cat(whole), periodic
-
-    def potential(
-        self,
-        charges: torch.Tensor,
-        positions: torch.Tensor,
-        cells: torch.Tensor,
-        periodic: torch.Tensor,
-        ptr: torch.Tensor,
-    ) -> torch.Tensor:
-        """Electrostatic potential at all atoms of the batch, ``(n_atoms,)`` in V.
-
-        One structure at a time: torch-pme takes one cell.
-        """
-        potentials: List[torch.Tensor] = []
-        for graph in range(ptr.numel() - 1):
-            first, last = int(ptr[graph]), int(ptr[graph + 1])
-            potentials.append(
-                self.electrostatics(
-                    charges[first:last], positions[first:last], cells[graph], periodic[graph]
-                )
-            )
-        return torch.cat(potentials)
 
     def screened_dipole(
         self, dipole: torch.Tensor, cells: torch.Tensor, periodic: torch.Tensor

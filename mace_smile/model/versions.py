@@ -6,15 +6,33 @@ the functions in ``UPGRADES``, in order.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from mace_smile.errors import UserError
+from mace_smile.model.long_range import LongRange
+from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+
+def _from_1(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 has one module for all Coulomb sums, and options for them."""
+    old = state["options"]
+    known = {field.name: getattr(old, field.name) for field in fields(SmileOptions)}
+    options = SmileOptions(**known)
+    modules = dict(state["_modules"])
+    if modules.pop("electrostatics", None) is not None:
+        r_max = state["_buffers"]["r_max"]
+        long_range = LongRange(options.coulomb_parameters(float(r_max)), has_second_list=False)
+        modules["long_range"] = long_range.to(dtype=r_max.dtype, device=r_max.device)
+    flags = {"has_learned_readout": False, "has_hidden_charges": False}
+    return {**state, **flags, "options": options, "_modules": modules}
+
 
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,13 @@
 """Command-line flags of charges, dipoles and Born effective charges, and their checks."""
 
 import argparse
-import re
 from dataclasses import fields
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.flags import (
-    CHARGES,
-    FLAGS,
-    LABEL_KEYS,
-    STAGE_TWO,
-    WEIGHT_FLAGS,
-    value_of,
-)
+from mace_smile.training.electrostatics_checks import as_flags
+from mace_smile.training.flags import FLAGS, LABEL_KEYS, WEIGHT_FLAGS
+from mace_smile.training.requirements import CHARGES, STAGE_TWO, value_of
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -100,4 +94,4 @@ def options_from_args(args: argparse.Namespace) -> SmileOptions:
     try:
         return SmileOptions(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
-        raise UserError(re.sub(r"`(\w+)`", r"--\1", str(error))) from error
+        raise as_flags(error) from error

@@ -6,7 +6,6 @@ holds when a flag is absent is the default of the field of the same name in
 :class:`~mace_smile.model.options.SmileOptions`, or written in the help text.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,28 @@ from mace_smile.model.options import (
     CHARGE_HEADS,
     COULOMB_TERMS,
     ELECTROSTATICS,
+    LONG_RANGE_READOUTS,
+    NET_CHARGES,
     SCREENINGS,
     TOTAL_CHARGE_CONSTRAINTS,
-    SmileOptions,
+)
+from mace_smile.training.requirements import (
+    BORN_CHARGES,
+    CHARGES,
+    ENERGY,
+    EWALD,
+    FULL,
+    GIVEN_CHARGES,
+    GIVEN_MASK,
+    KNOWN_NET_CHARGE,
+    LEARNED,
+    MESH,
+    PENALTY,
+    PERIODIC,
+    REPEATED,
+    SLAB,
+    SMEARED,
+    Requirement,
 )
 
 #: Flags that say where a label is: name of the label in a configuration, key when not given.
@@ -32,61 +50,6 @@ LABEL_KEYS = {
 
 #: Values of `--dipole_axes` beside ``auto``.
 DIPOLE_AXES = ("x", "y", "z", "xy", "xz", "yz", "xyz")
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """A condition without which a flag has no effect."""
-
-    holds: Callable[[argparse.Namespace], bool]
-    """Whether the arguments meet it."""
-    reason: str
-    """Why the flag has no effect where they do not, with the remedy."""
-
-
-def value_of(args: argparse.Namespace, field: str) -> Any:
-    """Value of an option: as given, or the default of the model's options."""
-    given = getattr(args, field, None)
-    return getattr(SmileOptions(), field) if given is None else given
-
-
-def has_stage_two(args: argparse.Namespace) -> bool:
-    """Whether training has a second stage (`--swa`, or `--start_swa` alone)."""
-    return bool(args.swa) or args.start_swa is not None
-
-
-CHARGES = Requirement(
-    lambda args: value_of(args, "charge_head") != "none",
-    "--charge_head none predicts no charges; use --charge_head local",
-)
-ENERGY = Requirement(
-    lambda args: (
-        value_of(args, "charge_head") != "none" and value_of(args, "electrostatics") != "none"
-    ),
-    "there is no electrostatic energy; use --charge_head local and --electrostatics ewald",
-)
-PENALTY = Requirement(
-    lambda args: value_of(args, "total_charge_constraint") == "penalty",
-    "it weighs the penalty on the total charge; use --total_charge_constraint penalty",
-)
-BORN_CHARGES = Requirement(
-    lambda args: value_of(args, "screening") != "none",
-    "--screening none predicts no Born effective charges; use --screening uncoupled",
-)
-GIVEN_CHARGES = Requirement(
-    lambda args: args.given_charges_key is not None,
-    "no charges are given; use --given_charges_key too",
-)
-GIVEN_MASK = Requirement(
-    lambda args: args.given_mask_key is not None,
-    "nothing says which atoms the given charges hold for; use --given_mask_key too",
-)
-SLAB = Requirement(
-    lambda args: value_of(args, "boundary") == "slab",
-    "it is the cell axis along the slab normal of --boundary slab; other boundaries take the "
-    "axes from each structure's pbc",
-)
-STAGE_TWO = Requirement(has_stage_two, "there is no second stage; use --swa")
 
 
 @dataclass(frozen=True)
@@ -134,23 +97,75 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "electrostatics",
-        "electrostatic energy of the charges (default: ewald)",
+        "sum of the electrostatic energy: ewald (for small structures), pme or p3m (a mesh, linear "
+        "in the number of atoms), auto (ewald or p3m, by the number of atoms), or none "
+        "(default: auto)",
         choices=ELECTROSTATICS,
         needs=(CHARGES,),
         off="none",
     ),
     Flag(
         "coulomb_terms",
-        "the smooth part of Gaussian-smeared charges (default: long_range)",
+        "long_range is the interaction of Gaussian charges, smooth at short distances; full is "
+        "that of point charges, 1 / r (default: long_range)",
         choices=COULOMB_TERMS,
         needs=(ENERGY,),
     ),
-    Flag("smearing", "width of the Gaussian charges in A (default: 1.0)", float, needs=(ENERGY,)),
+    Flag(
+        "smearing",
+        "width of the Gaussian charges in A; with full terms it only splits the sum (default: 1 "
+        "with long_range, the cutoff / 5.5 with full)",
+        float,
+        needs=(ENERGY, SMEARED),
+    ),
     Flag(
         "lr_wavelength",
-        "shortest wavelength of the reciprocal sum in A (default: from the smearing)",
+        "shortest wavelength of the Ewald sum in A (default: the smearing, or from "
+        "--electrostatics_accuracy)",
         float,
+        needs=(ENERGY, EWALD, REPEATED),
+    ),
+    Flag(
+        "mesh_spacing",
+        "largest distance of mesh points in A (default: a third of the smearing with auto, a "
+        "quarter with p3m, a sixth with pme, or from --electrostatics_accuracy)",
+        float,
+        needs=(ENERGY, MESH, REPEATED),
+    ),
+    Flag(
+        "electrostatics_accuracy",
+        "relative error of the forces of the sum, from which smearing (full terms), wavelength and "
+        "mesh are set where they are not given (default: none, the defaults of each)",
+        float,
+        needs=(ENERGY, REPEATED),
+    ),
+    Flag(
+        "coulomb_cutoff",
+        "range of the real-space part of full terms in A, with a neighbour list of its own "
+        "(default: --r_max and MACE's list)",
+        float,
+        needs=(ENERGY, FULL, REPEATED),
+    ),
+    Flag(
+        "long_range_readout",
+        "energy from charges and potentials: physical is half of charge times potential, learned "
+        "adds a learned function of them (default: physical)",
+        choices=LONG_RANGE_READOUTS,
         needs=(ENERGY,),
+    ),
+    Flag(
+        "long_range_channels",
+        "charges of each atom in the learned readout, the static one included (default: 1)",
+        int,
+        needs=(ENERGY, LEARNED),
+        off=1,
+    ),
+    Flag(
+        "net_charge",
+        "what to do about a net charge in a cell that is periodic along three axes: warn, with the "
+        "size of the background term, or error (default: warn)",
+        choices=NET_CHARGES,
+        needs=(ENERGY, KNOWN_NET_CHARGE, PERIODIC),
     ),
     Flag(
         "boundary",

@@ -17,12 +17,12 @@ from mace.data import AtomicData, Configuration, KeySpecification
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.physics.polarization import wrap_at_vacuum_gap
+from mace_smile.physics.boundaries import model_axes
 from mace_smile.structures import (
-    MINIMUM_VACUUM_GAP,
+    StructureSettings,
     complete_given_charges,
+    finish_data,
     prepare_configuration,
-    restore_cell,
 )
 
 AXES = "xyz"
@@ -41,10 +41,8 @@ class LabelSettings:
     dipole_axes: str = "auto"
     """Cartesian axes along which the dipole is a label: ``auto`` (the non-periodic ones) or
     some of ``xyz``."""
-    boundary: str = "auto"
-    """Boundary of the model; ``auto`` takes the periodic axes from each structure."""
-    slab_axis: int = 2
-    """Cell axis along the normal with ``boundary="slab"``."""
+    structure: StructureSettings = StructureSettings()
+    """What the model asks of its structures."""
 
 
 def add_label_keys(keys: KeySpecification, settings: dict[str, Any]) -> KeySpecification:
@@ -119,12 +117,9 @@ def dipole_axes(config: Configuration, settings: LabelSettings) -> np.ndarray:
     :raises UserError: for an axis that was asked for but is periodic, and for a slab whose
         normal is no Cartesian axis.
     """
-    if settings.boundary == "auto":
-        periodic = [bool(flag) for flag in (config.pbc or (False, False, False))]
-    else:
-        periodic = [settings.boundary != "open"] * 3
-        if settings.boundary == "slab":
-            periodic[settings.slab_axis] = False
+    pbc = torch.tensor([bool(flag) for flag in (config.pbc or (False, False, False))])
+    structure = settings.structure
+    periodic = model_axes(pbc, structure.boundary, structure.slab_axis).tolist()
     cell = np.zeros((3, 3)) if config.cell is None else np.asarray(config.cell, dtype=float)
     vectors = cell[periodic]
     tolerance = 1e-6 * max(np.abs(vectors).max(initial=0.0), 1.0)
@@ -145,34 +140,6 @@ def dipole_axes(config: Configuration, settings: LabelSettings) -> np.ndarray:
             "available; ask for other axes, or leave the dipole out of this structure"
         )
     return asked.astype(float)
-
-
-def check_boundary(config: Configuration, settings: LabelSettings) -> None:
-    """Check that a structure has what the boundary of the model needs.
-
-    :raises UserError: for a structure that is not periodic where ``--boundary`` says so, or has
-        no vacuum where ``--boundary slab`` wants it.
-    """
-    if settings.boundary not in ("periodic", "slab"):
-        return
-    axes = [axis for axis in range(3) if (settings.boundary, axis) != ("slab", settings.slab_axis)]
-    flags = config.pbc or (False, False, False)
-    if not all(flags[axis] for axis in axes):
-        raise UserError(
-            f"--boundary {settings.boundary} needs a structure that is periodic along the cell "
-            f"axes {', '.join(map(str, axes))}, but pbc is {tuple(map(bool, flags))}; use "
-            "--boundary auto, or leave the structure out"
-        )
-    if settings.boundary == "slab" and flags[settings.slab_axis]:
-        try:
-            wrap_at_vacuum_gap(
-                torch.as_tensor(np.asarray(config.positions, dtype=float)),
-                torch.as_tensor(np.asarray(config.cell, dtype=float)),
-                settings.slab_axis,
-                MINIMUM_VACUUM_GAP,
-            )
-        except ValueError as error:
-            raise UserError(f"--boundary slab: {error}") from error
 
 
 def complete_labels(config: Configuration, settings: LabelSettings) -> Configuration:
@@ -214,8 +181,8 @@ def with_complete_labels(
         heads: list[str] | None = None,
         **kwargs: Any,
     ) -> AtomicData:
-        prepared = complete_labels(prepare_configuration(config), settings)
+        prepared = complete_labels(prepare_configuration(config, settings.structure), settings)
         data = from_config(prepared, z_table=z_table, cutoff=cutoff, heads=heads, **kwargs)
-        return restore_cell(data, prepared)
+        return finish_data(data, prepared, settings.structure.coulomb_cutoff)
 
     return from_config_with_labels

@@ -9,11 +9,14 @@ from mace.tools import DefaultKeys
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.net_charge import CONSEQUENCE
 from mace_smile.model.options import SmileOptions
+from mace_smile.structures import StructureSettings
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
+from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
 from mace_smile.training.progress import Progress
@@ -60,6 +63,8 @@ class TrainingPlan:
     """Terms of the loss beside MACE's."""
     summary: tuple[str, ...] = ()
     """Lines for the log: how many frames carry each label."""
+    warnings: tuple[str, ...] = ()
+    """Lines for the log: what a careful user would want to know of the electrostatics."""
     saves_all_checkpoints: bool = False
     """Whether a checkpoint is kept of every epoch, better or not."""
 
@@ -71,9 +76,11 @@ class TrainingPlan:
         ]
 
     def log(self) -> None:
-        """Say how many frames carry each label."""
+        """Say how many frames carry each label, and what to be careful about."""
         for line in self.summary:
             logger.info(line)
+        for line in self.warnings:
+            logger.warning(line)
 
 
 def plan_training(args: argparse.Namespace) -> TrainingPlan:
@@ -88,6 +95,8 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     """
     check_mace_flags(args)
     options = options_from_args(args)
+    r_max = backbone_cutoff(args)
+    warnings = check_electrostatics(options, r_max)
     asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
     asked[quantities.BORN_EFFECTIVE_CHARGES] = options.has_born_charges
     asked_total_charge = args.total_charge_key is not None
@@ -102,8 +111,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         given_charges=args.given_charges_key is not None,
         macro_dipole=options.has_charges,
         dipole_axes=args.dipole_axes or "auto",
-        boundary=options.boundary,
-        slab_axis=options.slab_axis,
+        structure=StructureSettings.of_model(options, r_max),
     )
     survey = survey_files(args, labels)
     check_data(args, survey)
@@ -135,6 +143,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         progress=Progress(restart_file(args)),
         weights=tuple(weights),
         summary=_summary(args, survey, weights, labels),
+        warnings=(*warnings, *_net_charges(survey)),
         saves_all_checkpoints=args.save_all_checkpoints,
     )
 
@@ -190,9 +199,22 @@ def _check_charges_are_trained(options: SmileOptions, weights: Sequence[TermWeig
     if options.has_charges and not options.has_electrostatics and not trained:
         raise UserError(
             "nothing trains the charges: there is no electrostatic energy and no training frame "
-            "has a dipole or charges; add such labels, or use --electrostatics ewald or "
+            "has a dipole or charges; add such labels, or use --electrostatics auto or "
             "--charge_head none"
         )
+
+
+def _net_charges(survey: Survey) -> tuple[str, ...]:
+    """What the backgrounds of charged periodic frames amount to, if there are such frames."""
+    energies = [frame.background_energy for frame in survey.frames if frame.background_energy]
+    if not energies:
+        return ()
+    return (
+        f"{len(energies)} of {len(survey.frames)} frames have a net charge in a cell that is "
+        "periodic along three axes, where a uniform background neutralises it: its term -pi k_e "
+        f"sigma^2 Q^2 / V is up to {min(energies):.3g} eV a frame; {CONSEQUENCE}; --net_charge "
+        "error refuses such frames",
+    )
 
 
 def _summary(

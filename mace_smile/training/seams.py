@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from mace_smile.model.smile_mace import SmileMACE
+from mace_smile.training.electrostatics_checks import as_flags
 from mace_smile.training.fine_tuning import copy_heads, with_smile_models
 from mace_smile.training.labels import add_label_keys, with_complete_labels
 from mace_smile.training.losses import WithExtraTerms
@@ -62,7 +63,10 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
         backbone, output_args = configure_model(
             args, train_loader, atomic_energies, foundation, *others, **named
         )
-        model = SmileMACE(backbone, plan.options)
+        try:
+            model = SmileMACE(backbone, plan.options)
+        except ValueError as error:
+            raise as_flags(error) from error
         if isinstance(model_foundation, SmileMACE):
             copy_heads(model, model_foundation)
         plan.progress.check_model(model)

@@ -21,12 +21,11 @@ from mace.data import (
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.structures import prepare_configuration
+from mace_smile.structures import StructureSettings, prepare_configuration
 from mace_smile.training.argument_checks import files_by_head, heads_of
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
-    check_boundary,
     check_labels,
     complete_labels,
 )
@@ -53,6 +52,8 @@ class Frame:
     """``train_file``, ``valid_file`` or ``test_file``."""
     is_isolated: bool = False
     """Whether MACE takes it for the energy of an isolated atom and trains on the others."""
+    background_energy: float = 0.0
+    """Energy in eV of the background that neutralises a net charge of a periodic cell."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,10 @@ def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
                 of_file: list[Frame] = []
                 for number, atoms in enumerate(_read(path)):
                     place = f"{path}, frame {number} ({atoms.symbols})"
-                    frame = _check_frame(atoms, specification, settings, place)
                     is_isolated = role == TRAIN and _is_isolated(atoms)
+                    is_used = not is_isolated or args.keep_isolated_atoms
+                    structure = settings.structure if is_used else StructureSettings()
+                    frame = _check_frame(atoms, specification, settings, structure, place)
                     of_file.append(
                         dataclasses.replace(frame, head=head, role=role, is_isolated=is_isolated)
                     )
@@ -137,7 +140,11 @@ def _is_isolated(atoms: ase.Atoms) -> bool:
 
 
 def _check_frame(
-    atoms: ase.Atoms, keys: KeySpecification, settings: LabelSettings, place: str
+    atoms: ase.Atoms,
+    keys: KeySpecification,
+    settings: LabelSettings,
+    structure: StructureSettings,
+    place: str,
 ) -> Frame:
     """Do with a frame what training will do with it; an error says the place."""
     config = config_from_atoms(atoms, key_specification=keys)
@@ -149,9 +156,7 @@ def _check_frame(
             config.property_weights[name] = 1.0
     try:
         check_labels(config)
-        if not _is_isolated(atoms):
-            check_boundary(config, settings)
-        completed = complete_labels(prepare_configuration(config), settings)
+        completed = complete_labels(prepare_configuration(config, structure), settings)
     except UserError as error:
         message = str(error)
         for name, key in specified.items():
@@ -159,10 +164,14 @@ def _check_frame(
         raise UserError(f"{place}: {message}") from error
     present = {name for name, value in config.properties.items() if value is not None}
     weights = completed.property_weights
+    total_charge = config.properties.get(quantities.TOTAL_CHARGE)
     return Frame(
         elements=frozenset(int(z) for z in config.atomic_numbers),
         present=frozenset(present),
         weighted=frozenset(name for name in present if np.any(np.asarray(weights[name]) > 0)),
+        background_energy=structure.net_charge.background_energy(
+            total_charge, completed.cell, completed.pbc
+        ),
     )
 
 

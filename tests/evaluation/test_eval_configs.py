@@ -46,7 +46,9 @@ def test_outputs_are_written_beside_the_labels(monkeypatch, folder, capsys):
     frames = ase.io.read(folder / "out.xyz", ":")
     assert len(frames) == len(STRUCTURES)
     for atoms, build in zip(frames, STRUCTURES.values(), strict=True):
-        expected = evaluate(model, build(), compute_stress=True)
+        expected = evaluate(model, build(), compute_stress=True, compute_local_electric_field=True)
+        for name in ("short_range_energy", "electrostatic_energy"):
+            assert atoms.info[f"MACE_{name}"] == pytest.approx(expected[name].item())
         assert atoms.info["MACE_energy"] == pytest.approx(expected["energy"].item())
         for name in ("macro_dipole", "response_dipole"):
             np.testing.assert_allclose(
@@ -54,7 +56,7 @@ def test_outputs_are_written_beside_the_labels(monkeypatch, folder, capsys):
             )
         born = expected["born_effective_charges"].detach().numpy().reshape(-1, 9)
         np.testing.assert_allclose(atoms.arrays["MACE_born_effective_charges"], born, atol=1e-7)
-        for name in ("forces", "charges"):
+        for name in ("forces", "charges", "electrostatic_potential", "local_electric_field"):
             np.testing.assert_allclose(
                 atoms.arrays[f"MACE_{name}"], expected[name].detach(), atol=1e-7
             )
@@ -63,6 +65,15 @@ def test_outputs_are_written_beside_the_labels(monkeypatch, folder, capsys):
             stress = np.reshape(atoms.info["MACE_stress"], (3, 3))
             np.testing.assert_allclose(stress, expected["stress"][0].detach(), atol=1e-10)
         assert "REF_energy" in atoms.info
+
+
+def test_a_model_without_electrostatics_writes_none(monkeypatch, folder):
+    torch.save(make_model(electrostatics="none"), folder / "small.model")
+    run(monkeypatch, folder)
+    for atoms in ase.io.read(folder / "out.xyz", ":"):
+        written = {key for key in (*atoms.info, *atoms.arrays) if key.startswith("MACE_")}
+        assert {"MACE_energy", "MACE_charges"} <= written
+        assert not [key for key in written if "electr" in key or "short_range" in key]
 
 
 def test_the_table_counts_labels_only(monkeypatch, folder, capsys):

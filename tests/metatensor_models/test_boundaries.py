@@ -4,11 +4,17 @@ import ase
 import numpy as np
 import pytest
 import torch
-from metatomic.torch import AtomisticModel
+from metatomic.torch import AtomisticModel, systems_to_torch
 
 from exported import build, forces, run, to_system
 from helpers import R_MAX, bulk_water, make_model, open_water, slab_water
-from metatensor_models.boundary import make_whole, periodic_axes
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.physics.electrostatics import COULOMB_CONSTANT
+from metatensor_models.boundary import make_whole, move_shifts, periodic_axes
+from metatensor_models.export import check_net_charge
+from metatensor_models.options import ExportOptions
+from metatensor_models.systems import systems_to_batch
 
 CHI = 0.4
 DIPOLE = "mace_smile::macro_dipole"
@@ -121,6 +127,46 @@ def test_one_periodic_axis_is_refused(engine_decides):
         forces(engine_decides, wire)
 
 
+def test_cells_without_volume_are_refused():
+    flat = bulk_water()
+    flat.cell[2] = flat.cell[0] + flat.cell[1]
+    line = slab_water()
+    line.cell[1] = 2 * line.cell[0]
+    line.cell[2] = 0
+    for atoms, message in (
+        (flat, "so the cell has no volume; give three independent"),
+        (line, "are parallel, so the slab has no area"),
+    ):
+        system = systems_to_torch(atoms, dtype=torch.float64)
+        with pytest.raises(ValueError, match=message):
+            systems_to_batch([system], [], torch.zeros(0), 0, "auto", 2, R_MAX)
+
+
+def test_slab_axis_of_an_engine_must_be_perpendicular(stored_slab):
+    tilted = as_periodic(slab_water(20.0))
+    tilted.cell[2, 0] = 1.5
+    with pytest.raises(torch.jit.Error, match="cell vector 2, across the slab, is not perpendic"):
+        forces(stored_slab, tilted)
+
+
+def test_stored_total_charge_tells_what_its_background_costs(caplog):
+    smile = SmileOptions(smearing=1.5, screening_value=2.0)
+    term = -np.pi * COULOMB_CONSTANT * (1.5 / 2.0) ** 2
+    check_net_charge(smile, R_MAX, ExportOptions(total_charge=-1.0))
+    assert f"charge of -1 e: its term is {term:.3g} eV A^3 / V" in caplog.text
+    caplog.clear()
+    for options in ({"total_charge": 1.0, "boundary": "slab"}, {}):
+        check_net_charge(smile, R_MAX, ExportOptions(**options))
+    assert caplog.text == ""
+
+
+def test_stored_total_charge_is_refused_where_training_refused_it():
+    smile = SmileOptions(net_charge="error")
+    check_net_charge(smile, R_MAX, ExportOptions(total_charge=1.0, boundary="open"))
+    with pytest.raises(UserError, match="`--boundary auto` allows periodic cells; export with"):
+        check_net_charge(smile, R_MAX, ExportOptions(total_charge=1.0))
+
+
 def test_stored_boundary_refuses_axes_that_are_not_periodic():
     for boundary in ("periodic", "slab"):
         with pytest.raises(ValueError, match=f"exported with the boundary '{boundary}'"):
@@ -145,6 +191,6 @@ def test_no_edge_crosses_the_seam_of_a_whole_structure():
     edges = torch.tensor([[0, 1], [1, 0]])
     shifts = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
     cut = torch.tensor([False, False, True])
-    whole, whole_shifts = make_whole(positions, 10 * torch.eye(3), cut, edges, shifts, 3.0)
+    whole, images = make_whole(positions, 10 * torch.eye(3), cut, 3.0)
     assert float(whole[1, 2] - whole[0, 2]) == pytest.approx(1.0)
-    assert torch.equal(whole_shifts, torch.zeros(2, 3))
+    assert torch.equal(move_shifts(shifts, edges, images), torch.zeros(2, 3))

@@ -21,6 +21,7 @@ from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.evaluator import Evaluator
 from metatensor_models.options import ExportOptions
+from metatensor_models.outputs import ELECTROSTATIC_OUTPUTS
 from metatensor_models.self_check import SelfCheckError
 
 CHI = 0.4
@@ -106,6 +107,7 @@ def test_capabilities_name_units_and_range(model, loaded):
         quantities.MACRO_DIPOLE,
         quantities.RESPONSE_DIPOLE,
         quantities.BORN_EFFECTIVE_CHARGES,
+        *ELECTROSTATIC_OUTPUTS,
     ):
         quantity = quantities.BY_NAME[name]
         output = declared[quantity.metatomic]
@@ -145,16 +147,23 @@ def test_metadata_tells_what_was_stored(model, loaded):
     assert float(extra["susceptibility"]) == CHI
     assert extra["screening"] == "uncoupled"
     assert extra["boundary"] == "auto"
+    assert extra["electrostatics"] == "auto"
+    assert float(extra["smearing"]) == float(extra["lr_wavelength"]) == 1.0
     assert json.loads(extra["fields"]) == {name: list(field) for name, field in FIELDS.items()}
     assert "F0 + Z^T E" in metadata.description
     assert any("MACE" in reference for reference in metadata.references["architecture"])
 
 
 def test_model_without_charges_exports_no_charges():
-    outputs = build(make_model(charge_head="none")).capabilities().outputs
-    assert "charge" not in outputs
-    assert "mace_smile::macro_dipole" not in outputs
-    assert "mace_smile::born_effective_charges" in outputs
+    exported = build(make_model(charge_head="none"))
+    outputs = exported.capabilities().outputs
+    assert {name.split("/")[0] for name in outputs} == {
+        "energy",
+        "mace_smile::born_effective_charges",
+    }
+    extra = exported.metadata().extra
+    assert extra["electrostatics"] == "none"
+    assert "smearing" not in extra
 
 
 def test_model_of_several_heads_needs_a_choice():

@@ -1,8 +1,10 @@
 """What SmileMACE promises: parity with its MACE, exact derivatives, symmetry, charges."""
 
 import copy
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import ase
 import numpy as np
@@ -102,7 +104,7 @@ def test_slab_energy_does_not_depend_on_any_vacuum(cell_width):
     cell[2, 2] *= 2
     taller.set_cell(cell)
     assert energy_of(model, taller) == pytest.approx(expected, abs=1e-9)
-    model.electrostatics.slab_vacuum *= 2
+    model.long_range.electrostatics.slab_vacuum *= 2
     assert energy_of(model, atoms) == pytest.approx(expected, abs=1e-6)
 
 
@@ -345,8 +347,21 @@ def test_a_newer_format_is_refused(tmp_path):
     model.format_version = FORMAT_VERSION + 1
     path = tmp_path / "newer.model"
     torch.save(model, path)
-    with pytest.raises(UserError, match="format version 2 but this mace-smile reads versions up"):
+    newer = f"format version {FORMAT_VERSION + 1} but this mace-smile reads versions up"
+    with pytest.raises(UserError, match=newer):
         load_model(path)
+
+
+def test_models_of_format_1_give_their_energies():
+    """The file was written by the version of the package that had format 1."""
+    folder = Path(__file__).parents[1] / "data"
+    model = load_model(folder / "format_1.model")
+    assert model.format_version == FORMAT_VERSION
+    expected = json.loads((folder / "format_1.json").read_text())
+    for name, energies in expected.items():
+        output = evaluate(model, STRUCTURES[name]())
+        for key, value in energies.items():
+            assert float(output[key].detach()[0]) == pytest.approx(value, abs=1e-7)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,67 +1,48 @@
-"""The sums against formulas, known constants, each other and their derivatives."""
+"""The sums in each boundary against formulas, each other and their limits."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy import constants
 from scipy.special import erf
 from torchpme.prefactors import eV_A
 
-from mace_smile.physics.electrostatics import (
-    COULOMB_CONSTANT,
-    Electrostatics,
-    half_space_kvectors,
+from coulomb import (
+    OPEN,
+    PERIODIC,
+    SLAB,
+    Charged,
+    energy_and_forces,
+    energy_of,
+    potential,
+    random_cell,
+    random_rotation,
 )
+from mace_smile.physics.electrostatics import COULOMB_CONSTANT, Electrostatics
+from mace_smile.physics.parameters import TERMS, choose_parameters
 
-PERIODIC = {
-    "periodic": torch.tensor([True, True, True]),
-    "slab": torch.tensor([True, True, False]),
-    "open": torch.tensor([False, False, False]),
-}
-
-
-def random_system(n_atoms=6, seed=0, net_charge=0.0):
-    """Charges, positions and a triclinic in-plane cell; the third vector along z."""
-    rng = torch.Generator().manual_seed(seed)
-    charges = torch.randn(n_atoms, generator=rng)
-    charges = charges - charges.mean() + net_charge / n_atoms
-    positions = 4.0 * torch.rand((n_atoms, 3), generator=rng)
-    cell = torch.tensor([[4.5, 0.0, 0.0], [0.9, 4.8, 0.0], [0.0, 0.0, 5.2]])
-    return charges, positions, cell
-
-
-def energy(module, charges, positions, cell, periodic):
-    return 0.5 * (charges * module(charges, positions, cell, periodic)).sum()
+EWALD = choose_parameters("ewald", lr_wavelength=0.8)
+FULL = choose_parameters("ewald", "full", cutoff=6.0, accuracy=1e-9)
+CONVERGED = {"long_range": EWALD, "full": FULL}
 
 
 def test_coulomb_constant_is_codata():
-    from scipy import constants
-
     value = constants.e / (4 * np.pi * constants.epsilon_0) * 1e10
     assert eV_A == COULOMB_CONSTANT
     assert abs(COULOMB_CONSTANT / value - 1) < 1e-8
 
 
-def test_half_space_holds_one_of_each_pair():
-    _, _, cell = random_system()
-    kvectors = half_space_kvectors(cell, 6.0)
-    reciprocal = 2 * np.pi * np.linalg.inv(cell.numpy()).T
-    everything = np.array(list(itertools.product(range(-9, 10), repeat=3))) @ reciprocal
-    norms = np.linalg.norm(everything, axis=1)
-    assert len(kvectors) == np.count_nonzero((norms <= 6.0) & (norms > 0)) / 2
-    both = torch.cat([kvectors, -kvectors])
-    assert len(torch.unique((both * 1e6).round(), dim=0)) == len(both)
-
-
-def test_periodic_energy_is_the_formula_of_les():
-    """S4 eq. 2, summed over all reciprocal vectors with numpy."""
-    charges, positions, cell = random_system()
+@pytest.mark.parametrize("net_charge", [0.0, 0.7])
+def test_periodic_energy_is_the_formula_of_les(net_charge):
+    """S4 eq. 2, summed over all reciprocal vectors with numpy, with the background's term."""
+    structure = random_cell(net_charge=net_charge)
     sigma = 1.1
-    value = energy(
-        Electrostatics(sigma, sigma, 3.0), charges, positions, cell, PERIODIC["periodic"]
-    )
-    q, r, h = charges.numpy(), positions.numpy(), cell.numpy()
+    value = energy_of(choose_parameters("ewald", smearing=sigma), structure)
+    q, r = structure.charges[:, 0].numpy(), structure.positions.numpy()
+    h = structure.cell.numpy()
     volume = abs(np.linalg.det(h))
     numbers = np.array(list(itertools.product(range(-12, 13), repeat=3)))
     k = numbers[np.any(numbers != 0, axis=1)] @ (2 * np.pi * np.linalg.inv(h).T)
@@ -70,52 +51,23 @@ def test_periodic_energy_is_the_formula_of_les():
     expected = (
         2 * np.pi * eV_A / volume * (np.exp(-(sigma**2) * k2 / 2) / k2 * abs(structure_factor) ** 2)
     ).sum() - eV_A * (q**2).sum() / (np.sqrt(2 * np.pi) * sigma)
-    assert float(value) == pytest.approx(expected, rel=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("positions", "charges", "cell", "madelung"),
-    [
-        # nearest-neighbour Madelung constants, Borwein et al. 2013, 10.1017/CBO9781139626804
-        ([[0, 0, 0], [1, 1, 1]], [1, -1], [[0, 1, 1], [1, 0, 1], [1, 1, 0]], 1.747564594633182),
-        ([[0, 0, 0], [0.5, 0.5, 0.5]], [1, -1], np.eye(3), 1.762674773070991),
-        (
-            [[0, 0, 0], [0.5, 0.5, 0.5]],
-            [1, -1],
-            [[0, 1, 1], [1, 0, 1], [1, 1, 0]],
-            1.638055053388789,
-        ),
-    ],
-    ids=["NaCl", "CsCl", "zincblende"],
-)
-def test_narrow_charges_have_the_madelung_energy(positions, charges, cell, madelung):
-    """Gaussians that do not overlap act as point charges."""
-    scale = 3.0
-    positions = scale * torch.tensor(positions, dtype=torch.float64)
-    cell = scale * torch.as_tensor(np.array(cell, dtype=float))
-    charges = torch.tensor(charges, dtype=torch.float64)
-    nearest = min(
-        float(torch.linalg.norm(positions[1] - positions[0] + torch.tensor(n) @ cell))
-        for n in itertools.product((-1.0, 0.0, 1.0), repeat=3)
-    )
-    module = Electrostatics(nearest / 7, nearest / 7, 3.0)
-    value = energy(module, charges, positions, cell, PERIODIC["periodic"])
-    assert float(value) == pytest.approx(-eV_A * madelung / nearest, rel=1e-7)
+    expected -= np.pi * eV_A * sigma**2 * net_charge**2 / volume
+    assert value == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("net_charge", [0.0, 0.7])
 def test_slab_energy_is_the_sum_over_two_dimensions(net_charge):
     """Against the two-dimensional Ewald formula, its out-of-plane integral done numerically."""
-    charges, positions, cell = random_system(net_charge=net_charge)
-    sigma = 1.0
-    value = energy(Electrostatics(sigma, sigma, 3.0), charges, positions, cell, PERIODIC["slab"])
-    q, r = charges.numpy(), positions.numpy()
-    area = np.linalg.norm(np.cross(cell[0].numpy(), cell[1].numpy()))
-    plane = 2 * np.pi * np.linalg.inv(cell.numpy()[:2, :2]).T
+    structure = random_cell(net_charge=net_charge, periodic=SLAB, length=4.5)
+    value = energy_of(EWALD, structure)
+    q, r = structure.charges[:, 0].numpy(), structure.positions.numpy()
+    cell, sigma = structure.cell.numpy(), EWALD.smearing
+    area = np.linalg.norm(np.cross(cell[0], cell[1]))
+    plane = 2 * np.pi * np.linalg.inv(cell[:2, :2]).T
     z = r[:, None, 2] - r[None, :, 2]
-    kz = np.linspace(-16, 16, 8001)
+    kz = np.linspace(-10, 10, 1001)
     total = 0.0
-    for n in itertools.product(range(-8, 9), repeat=2):
+    for n in itertools.product(range(-6, 7), repeat=2):
         if n == (0, 0):
             continue
         k = np.array(n) @ plane
@@ -130,123 +82,182 @@ def test_slab_energy_is_the_sum_over_two_dimensions(net_charge):
     )
     total += -np.pi / area * (q[:, None] * q[None, :] * sheets).sum()
     expected = eV_A * (total - (q**2).sum() / (np.sqrt(2 * np.pi) * sigma))
-    assert float(value) == pytest.approx(expected, abs=2e-7)
+    assert value == pytest.approx(expected, abs=2e-7)
 
 
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slab_is_the_periodic_sum_with_much_vacuum_and_the_dipole_term(axis, terms):
+    """Yeh and Berkowitz 1999, 10.1063/1.479595; the vacuum is 20 times the slab."""
+    slab = random_cell(12, periodic=SLAB)
+    height = 20.0 * float(slab.cell[2, 2])
+    tall = slab.change(cell=torch.stack([*slab.cell[:2], torch.tensor([0.0, 0.0, height])]))
+    order = [(row - axis - 1) % 3 for row in range(3)]
+    assert order[axis] == 2
+    flat = slab.change(
+        positions=slab.positions[:, order],
+        cell=slab.cell[order][:, order],
+        periodic=tuple(row != axis for row in range(3)),
+    )
+    periodic, forces = energy_and_forces(CONVERGED[terms], tall.change(periodic=PERIODIC))
+    dipole = float((slab.charges[:, 0] * slab.positions[:, 2]).sum())
+    volume = float(torch.linalg.det(tall.cell))
+    periodic += 2 * np.pi * COULOMB_CONSTANT * dipole**2 / volume
+    forces[:, 2] -= 4 * np.pi * COULOMB_CONSTANT * dipole / volume * slab.charges[:, 0]
+    value, own_forces = energy_and_forces(CONVERGED[terms], flat)
+    assert value == pytest.approx(periodic, rel=1e-8)
+    torch.testing.assert_close(own_forces, forces[:, order], rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("terms", TERMS)
 @pytest.mark.parametrize("net_charge", [0.0, 0.7])
-@pytest.mark.parametrize("wide", [1.0, 6.0])
-def test_slab_energy_does_not_depend_on_the_models_own_vacuum(net_charge, wide):
-    charges, positions, cell = random_system(net_charge=net_charge)
-    cell = torch.cat([wide * cell[:2], cell[2:]])
+@pytest.mark.parametrize("wide", [1.0, 4.0])
+def test_slab_energy_does_not_depend_on_its_own_vacuum(net_charge, wide, terms):
+    slab = random_cell(net_charge=net_charge, periodic=SLAB, length=4.5)
+    slab = slab.change(cell=torch.cat([wide * slab.cell[:2], slab.cell[2:]]))
     energies = [
-        float(energy(Electrostatics(1.0, 1.0, vacuum), charges, positions, cell, PERIODIC["slab"]))
-        for vacuum in (3.0, 6.0)
+        energy_of(replace(CONVERGED[terms], slab_vacuum=vacuum), slab) for vacuum in (3.0, 5.0)
     ]
     assert energies[0] == pytest.approx(energies[1], abs=1e-6)
 
 
-def test_slab_energy_is_the_same_along_each_axis_and_after_rotation():
-    charges, positions, cell = random_system(net_charge=0.3)
-    module = Electrostatics(1.0, 1.0, 3.0)
-    expected = float(energy(module, charges, positions, cell, PERIODIC["slab"]))
-    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))[0]
+@pytest.mark.parametrize("terms", TERMS)
+def test_slab_energy_is_the_same_along_each_axis_after_rotation(terms):
+    slab = random_cell(net_charge=0.3, periodic=SLAB)
+    expected = energy_of(CONVERGED[terms], slab)
+    turned = slab.turned(random_rotation(1))
     for shift in range(3):
-        rolled = torch.roll(cell @ rotation, shift, dims=0)
-        flags = torch.roll(PERIODIC["slab"], shift)
-        value = energy(module, charges, positions @ rotation, rolled, flags)
-        assert float(value) == pytest.approx(expected, rel=1e-12)
-
-
-def test_open_energy_is_the_pair_sum():
-    charges, positions, cell = random_system(net_charge=0.4)
-    sigma = 0.8
-    value = energy(Electrostatics(sigma, sigma, 3.0), charges, positions, cell, PERIODIC["open"])
-    expected = 0.0
-    for i, j in itertools.combinations(range(len(charges)), 2):
-        distance = float(torch.linalg.norm(positions[i] - positions[j]))
-        pair = erf(distance / (np.sqrt(2) * sigma)) / distance
-        expected += eV_A * float(charges[i] * charges[j]) * pair
-    assert float(value) == pytest.approx(expected, rel=1e-12)
-
-
-def test_open_energy_is_the_limit_of_large_periodic_boxes():
-    """The leading error of a neutral dipole in a cubic box falls as 1 / L^3."""
-    charges, positions, _ = random_system(n_atoms=4)
-    module = Electrostatics(2.0, 2.0, 3.0)
-    lengths = (60.0, 90.0)
-    small, large = (
-        float(energy(module, charges, positions, length * torch.eye(3), PERIODIC["periodic"]))
-        for length in lengths
-    )
-    weight = (lengths[1] / lengths[0]) ** 3
-    extrapolated = (weight * large - small) / (weight - 1)
-    expected = float(energy(module, charges, positions, torch.eye(3), PERIODIC["open"]))
-    assert extrapolated == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_single_open_atom_has_no_energy():
-    module = Electrostatics(1.0, 1.0, 3.0)
-    one = torch.tensor([0.7])
-    potential = module(one, torch.zeros((1, 3)), torch.zeros((3, 3)), PERIODIC["open"])
-    assert potential.tolist() == [0.0]
-
-
-def test_left_handed_cells_give_the_same_energy():
-    charges, positions, cell = random_system()
-    module = Electrostatics(1.0, 1.0, 3.0)
-    for name in ("periodic", "slab"):
-        value = energy(module, charges, positions, cell, PERIODIC[name])
-        flipped = cell[[1, 0, 2]]
-        assert float(energy(module, charges, positions, flipped, PERIODIC[name])) == pytest.approx(
-            float(value), rel=1e-12
+        rolled = turned.change(
+            cell=torch.roll(turned.cell, shift, dims=0),
+            periodic=tuple(np.roll(SLAB, shift).tolist()),
         )
+        assert energy_of(CONVERGED[terms], rolled) == pytest.approx(expected, rel=1e-11)
 
 
-@pytest.mark.parametrize("boundary", PERIODIC)
-def test_first_and_second_derivatives(boundary):
-    charges, positions, cell = random_system(n_atoms=3, net_charge=0.2)
-    module = Electrostatics(1.0, 2.0, 3.0)  # few reciprocal vectors: the derivatives are exact
-
-    def function(q, r, h):
-        return energy(module, q, r, h, PERIODIC[boundary])
-
-    inputs = [x.clone().requires_grad_(True) for x in (charges, positions, cell)]
-    # With so few vectors the slab energy depends on the height of its own cell, which is
-    # held fixed in the derivative: differentiate it by the charges only.
-    if boundary == "slab":
-        inputs[1].requires_grad_(False)
-        inputs[2].requires_grad_(False)
-    assert torch.autograd.gradcheck(function, inputs)
-    assert torch.autograd.gradgradcheck(function, inputs)
+@pytest.mark.parametrize("third", [[0.0, 0.0, 0.0], [9.0, -7.0, 3.0], [0.0, 0.0, -50.0]])
+def test_slab_energy_does_not_depend_on_the_third_cell_vector(third):
+    slab = random_cell(net_charge=0.3, periodic=SLAB)
+    other = slab.change(cell=torch.stack([*slab.cell[:2], torch.tensor(third)]))
+    assert energy_of(EWALD, other) == pytest.approx(energy_of(EWALD, slab), rel=1e-13)
 
 
-def test_slab_forces_and_in_plane_stress_are_finite_differences():
-    charges, positions, cell = random_system(net_charge=0.3)
-    module = Electrostatics(1.0, 1.0, 3.0)
-    positions.requires_grad_(True)
-    strain = torch.zeros((3, 3), requires_grad=True)
+def test_charged_slab_does_not_depend_on_where_it_lies():
+    slab = random_cell(net_charge=0.3, periodic=SLAB)
+    moved = slab.change(positions=slab.positions + torch.tensor([1.0, 2.0, 300.0]))
+    assert energy_of(EWALD, moved) == pytest.approx(energy_of(EWALD, slab), rel=1e-10)
 
-    def strained(strain, positions):
-        deform = torch.eye(3) + strain
-        return energy(module, charges, positions @ deform, cell @ deform, PERIODIC["slab"])
 
-    forces, stress = torch.autograd.grad(strained(strain, positions), (positions, strain))
-    step = 1e-4
-    with torch.no_grad():
-        for index in ((0, 2), (3, 0), (5, 2)):
-            change = torch.zeros_like(positions)
-            change[index] = step
-            difference = strained(strain, positions + change) - strained(strain, positions - change)
-            assert float(difference) / (2 * step) == pytest.approx(float(forces[index]), rel=1e-6)
-        for index in ((0, 0), (0, 1), (1, 1)):
-            change = torch.zeros((3, 3))
-            change[index] = step
-            difference = strained(change, positions) - strained(-change, positions)
-            assert float(difference) / (2 * step) == pytest.approx(float(stress[index]), rel=1e-6)
+@pytest.mark.parametrize("terms", TERMS)
+def test_open_energy_is_the_pair_sum(terms):
+    structure = random_cell(net_charge=0.4, periodic=OPEN)
+    sigma = 0.8
+    value = energy_of(choose_parameters("ewald", terms, smearing=sigma), structure)
+    expected = 0.0
+    for i, j in itertools.combinations(range(len(structure.charges)), 2):
+        distance = float(torch.linalg.norm(structure.positions[i] - structure.positions[j]))
+        pair = erf(distance / (np.sqrt(2) * sigma)) if terms == "long_range" else 1.0
+        expected += eV_A * float(structure.charges[i] * structure.charges[j]) * pair / distance
+    assert value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("net_charge", [0.0, 0.7])
+def test_open_energy_is_the_limit_of_large_periodic_boxes(net_charge, terms):
+    """The error in a cubic box is a series in 1/L, 1/L^3, 1/L^5 (Makov and Payne 1995)."""
+    structure = random_cell(4, net_charge=net_charge)
+    parameters = choose_parameters("ewald", terms, smearing=2.0, cutoff=12.5)
+    lengths = np.array([30.0, 36.0, 42.0, 48.0])
+    energies = [
+        energy_of(parameters, structure.change(cell=length * torch.eye(3))) for length in lengths
+    ]
+    powers = lengths[:, None] ** -np.array([0.0, 1.0, 3.0, 5.0])
+    limit = np.linalg.solve(powers, energies)[0]
+    expected = energy_of(parameters, structure.change(periodic=OPEN))
+    assert limit == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_a_single_open_atom_has_no_energy(terms):
+    atom = Charged(torch.tensor([[0.7]]), torch.zeros((1, 3)), torch.zeros((3, 3)), OPEN)
+    module = Electrostatics(CONVERGED[terms])
+    assert potential(module, atom).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_fragments_far_apart_interact_as_points(terms):
+    first, second = (
+        # rounded, so that moving them far away does not change their shape
+        one.change(positions=torch.round(one.positions * 2**20) / 2**20)
+        for one in (random_cell(4, 1, 0.8, OPEN), random_cell(5, 2, -0.5, OPEN))
+    )
+    far = torch.tensor([3e6, 4e6, 0.0])
+    both = Charged(
+        torch.cat([first.charges, second.charges]),
+        torch.cat([first.positions, second.positions + far]),
+        first.cell,
+        OPEN,
+    )
+    parameters = CONVERGED[terms]
+    parts = energy_of(parameters, first) + energy_of(parameters, second)
+    interaction = energy_of(parameters, both) - parts
+    assert interaction == pytest.approx(-0.4 * COULOMB_CONSTANT / 5e6, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ewald", "pme", "p3m"])
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("periodic", [PERIODIC, SLAB])
+def test_left_handed_cells_give_the_same_energy(periodic, terms, method):
+    structure = random_cell(10, net_charge=0.3, periodic=periodic)
+    left = structure.change(cell=structure.cell[[1, 0, 2]])
+    parameters = choose_parameters(method, terms)
+    value, forces = energy_and_forces(parameters, left)
+    expected, expected_forces = energy_and_forces(parameters, structure)
+    assert value == pytest.approx(expected, rel=1e-11)
+    torch.testing.assert_close(forces, expected_forces, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("net_charge", [0.0, 0.7])
+@pytest.mark.parametrize("periodic", [PERIODIC, SLAB, OPEN])
+def test_full_terms_do_not_depend_on_the_smearing(periodic, net_charge):
+    structure = random_cell(10, net_charge=net_charge, periodic=periodic)
+    results = [
+        energy_and_forces(choose_parameters("ewald", "full", cutoff=9.0, smearing=sigma), structure)
+        for sigma in (0.8, 1.2)
+    ]
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-7)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0.9, 1.0])
+def test_nothing_jumps_where_the_real_space_part_ends(place):
+    """A splitting too wide for the cutoff: without the switching, the energy jumps by 0.1 eV."""
+    parameters = choose_parameters("ewald", "full", cutoff=5.0, smearing=2.5)
+
+    def pair(distance: float) -> tuple[float, torch.Tensor]:
+        positions = torch.tensor([[0.3, 0.2, 0.1], [0.3, 0.2, 0.1 + distance]])
+        charges = torch.tensor([[1.0], [-1.0]])
+        return energy_and_forces(parameters, Charged(charges, positions, 14.0 * torch.eye(3)))
+
+    step = 1e-6
+    (below, below_forces), (above, above_forces) = (
+        pair(place * parameters.cutoff + sign * step) for sign in (-1, 1)
+    )
+    slope = -float(0.5 * (below_forces + above_forces)[1, 2])
+    assert above - below == pytest.approx(2 * step * slope, abs=1e-10)
+    torch.testing.assert_close(below_forces, above_forces, rtol=0, atol=2e-5)
 
 
 def test_one_periodic_axis_is_refused():
-    charges, positions, cell = random_system()
-    module = Electrostatics(1.0, 1.0, 3.0)
-    with pytest.raises(ValueError, match="periodic along one axis only"):
-        module(charges, positions, cell, torch.tensor([False, True, False]))
+    structure = random_cell(periodic=(False, True, False))
+    with pytest.raises(ValueError, match="periodic along one axis only.*none, two or three"):
+        potential(Electrostatics(EWALD), structure)
+
+
+@pytest.mark.parametrize("periodic", [PERIODIC, SLAB])
+@pytest.mark.parametrize("method", ["ewald", "p3m"])
+def test_cells_without_volume_are_refused(periodic, method):
+    structure = random_cell(periodic=periodic)
+    flat = structure.change(cell=structure.cell[[0, 0, 2]])
+    module = Electrostatics(choose_parameters(method))
+    with pytest.raises(ValueError, match="span no volume; give three independent cell vectors"):
+        potential(module, flat)

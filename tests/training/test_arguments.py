@@ -35,6 +35,7 @@ def test_flags_reach_the_options(tmp_path):
         "--susceptibility=0.4",
     ]
     expected = SmileOptions(
+        electrostatics="ewald",
         total_charge_constraint="penalty",
         smearing=0.8,
         lr_wavelength=0.4,
@@ -45,6 +46,37 @@ def test_flags_reach_the_options(tmp_path):
         susceptibility=0.4,
     )
     assert options(tmp_path, *flags) == expected
+
+
+def test_flags_of_the_electrostatics_reach_the_options(tmp_path):
+    flags = [
+        "--electrostatics=p3m",
+        "--coulomb_terms=full",
+        "--smearing=0.9",
+        "--mesh_spacing=0.3",
+        "--electrostatics_accuracy=1e-3",
+        "--coulomb_cutoff=7",
+        "--long_range_readout=learned",
+        "--long_range_channels=3",
+        "--net_charge=error",
+    ]
+    expected = SmileOptions(
+        electrostatics="p3m",
+        coulomb_terms="full",
+        smearing=0.9,
+        mesh_spacing=0.3,
+        electrostatics_accuracy=1e-3,
+        coulomb_cutoff=7.0,
+        long_range_readout="learned",
+        long_range_channels=3,
+        net_charge="error",
+    )
+    assert options(tmp_path, *flags) == expected
+
+
+@pytest.mark.parametrize("method", ["auto", "ewald", "pme", "p3m", "none"])
+def test_methods_reach_the_options(tmp_path, method):
+    assert options(tmp_path, f"--electrostatics={method}").electrostatics == method
 
 
 def test_screening_value_auto_is_left_to_the_model(tmp_path):
@@ -104,6 +136,24 @@ def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
         ("--swa_macro_dipole_weight=2", "there is no second stage; use --swa"),
         ("--boundary=slab", "add --slab_axis 0, 1 or 2"),
         ("--slab_axis=2", "--slab_axis has no effect here"),
+        ("--coulomb_cutoff=-1 --coulomb_terms=full", "--coulomb_cutoff is -1.0 but must be posit"),
+        ("--mesh_spacing=inf", "--mesh_spacing is inf but must be positive and finite"),
+        ("--long_range_channels=0 --long_range_readout=learned", "must be at least 1"),
+        ("--electrostatics=pme --lr_wavelength=1", "--lr_wavelength has .*use --mesh_spacing"),
+        ("--electrostatics=p3m --lr_wavelength=1", "--lr_wavelength has .*use --mesh_spacing"),
+        ("--electrostatics=ewald --mesh_spacing=1", "--mesh_spacing has .*use --lr_wavelength"),
+        ("--coulomb_cutoff=6", "--coulomb_cutoff has no effect here: .*use --coulomb_terms full"),
+        ("--long_range_channels=2", "--long_range_channels has .*use --long_range_readout learned"),
+        ("--boundary=open --lr_wavelength=1", "--lr_wavelength has .*sums over all pairs"),
+        ("--boundary=open --mesh_spacing=1", "--mesh_spacing has .*sums over all pairs"),
+        ("--boundary=open --electrostatics_accuracy=1e-4", "_accuracy has .*sums over all pairs"),
+        ("--boundary=open --coulomb_terms=full --coulomb_cutoff=6", "_cutoff has .*all pairs"),
+        ("--boundary=open --coulomb_terms=full --smearing=1", "--smearing has .*are point charges"),
+        ("--boundary=open --net_charge=error", "--net_charge has .*may have a net charge"),
+        ("--total_charge_constraint=none --net_charge=error", "use --total_charge_constraint exa"),
+        ("--electrostatics=none --net_charge=error", "--net_charge has .*no electrostatic energy"),
+        ("--electrostatics=none --long_range_readout=learned", "no electrostatic energy"),
+        ("--electrostatics=none --electrostatics_accuracy=1e-4", "no electrostatic energy"),
     ],
 )
 def test_flags_that_cannot_be_right_are_refused(tmp_path, flags, message):
@@ -119,6 +169,9 @@ def test_flags_that_cannot_be_right_are_refused(tmp_path, flags, message):
         "--swa --swa_macro_dipole_weight=2",
         "--start_swa=3 --stage_two_macro_dipole_weight=2",
         "--born_effective_charges_weight=0",
+        "--long_range_channels=1",
+        "--lr_wavelength=0.5 --mesh_spacing=0.2",
+        "--boundary=open --smearing=0.8",
     ],
 )
 def test_flags_that_ask_for_nothing_or_go_together_are_accepted(tmp_path, flags):

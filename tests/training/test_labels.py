@@ -6,6 +6,7 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 from helpers import ELEMENTS, slab_water
 from mace_smile.errors import UserError
+from mace_smile.structures import StructureSettings
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
@@ -28,6 +29,10 @@ KEYS = {
     "given_mask_key": "electrode",
 }
 EVERYTHING = LabelSettings(born_effective_charges=True, given_charges=True)
+
+
+def settings_of(**structure):
+    return LabelSettings(structure=StructureSettings(**structure))
 
 
 def configuration(atoms):
@@ -106,9 +111,9 @@ def test_batch_keeps_the_given_cell_of_a_slab():
         ((True, False, True), LabelSettings(), [0, 1, 0]),
         ((True, True, True), LabelSettings(), [0, 0, 0]),
         ((False, False, False), LabelSettings(dipole_axes="xz"), [1, 0, 1]),
-        ((True, True, True), LabelSettings(boundary="slab", slab_axis=2), [0, 0, 1]),
-        ((True, True, True), LabelSettings(boundary="open"), [1, 1, 1]),
-        ((False, False, False), LabelSettings(boundary="periodic"), [0, 0, 0]),
+        ((True, True, True), settings_of(boundary="slab", slab_axis=2), [0, 0, 1]),
+        ((True, True, True), settings_of(boundary="open"), [1, 1, 1]),
+        ((False, False, False), settings_of(boundary="periodic"), [0, 0, 0]),
     ],
 )
 def test_dipole_is_a_label_along_non_periodic_axes(pbc, settings, weights):

@@ -1,8 +1,11 @@
 import ase
 import numpy as np
 import pytest
+import torch
 
+from helpers import make_model
 from mace_smile.errors import UserError
+from mace_smile.physics.electrostatics import COULOMB_CONSTANT
 from mace_smile.training.losses import TermWeights
 from mace_smile.training.plan import plan_training
 from training_data import frames, labelled, parse, write
@@ -154,6 +157,110 @@ def test_slab_without_a_gap_is_reported_with_its_place(tmp_path):
     structures[0].pbc = [True, True, False]
     with pytest.raises(UserError, match=r"train.xyz, frame 0 .*no vacuum gap"):
         plan(tmp_path, structures)
+
+
+def test_stored_slab_with_a_gap_that_the_cutoff_spans_is_reported_with_its_place(tmp_path):
+    structures = frames()
+    for atoms in structures:
+        height = np.ptp(atoms.positions[:, 2]) + 4.5
+        atoms.set_cell([9.0, 9.0, height])
+        atoms.pbc = True
+    flags = ("--boundary=slab", "--slab_axis=2")
+    assert plan(tmp_path, structures, *flags).labels.structure.minimum_gap == 4.0
+    with pytest.raises(UserError, match=r"train.xyz, frame 0 .*--boundary slab: .*must exceed 5"):
+        plan(tmp_path, structures, *flags, "--r_max=5.0")
+    full = ("--coulomb_terms=full", "--coulomb_cutoff=6.0")
+    with pytest.raises(UserError, match=r"train.xyz, frame 0 .*--boundary slab: .*must exceed 6"):
+        plan(tmp_path, structures, *flags, *full)
+
+
+def test_tilted_slab_axis_is_reported_with_its_place(tmp_path):
+    structures = frames()
+    structures[2].set_cell([[9.0, 0, 0], [0, 9.0, 0], [1.0, 0, 20.0]])
+    structures[2].pbc = [True, True, False]
+    with pytest.raises(UserError, match=r"frame 2 .*is not perpendicular.*atoms.cell\[2\] = \[0"):
+        plan(tmp_path, structures)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--electrostatics_accuracy=1e-9 --electrostatics=p3m",
+            "--electrostatics_accuracy 1e-09 cannot be reached with --electrostatics p3m.*use "
+            "--electrostatics ewald",
+        ),
+        (
+            "--electrostatics_accuracy=1e-4 --coulomb_terms=full --smearing=3",
+            "and a cutoff of 4 A.*or a --coulomb_cutoff of at least",
+        ),
+        ("--electrostatics_accuracy=0.5", "--electrostatics_accuracy is 0.5 but must be positive"),
+        ("--lr_wavelength=50", "--lr_wavelength 50 A leaves out 9.9e-01 of the Ewald sum"),
+    ],
+)
+def test_sums_that_cannot_be_right_are_refused_before_training(tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, frames(), *flags.split())
+
+
+def test_cutoff_of_a_foundation_model_counts(tmp_path):
+    torch.save(make_model(), tmp_path / "foundation.model")  # its cutoff is 4 A
+    flags = ("--coulomb_terms=full", "--electrostatics_accuracy=1e-4", "--smearing=1.2")
+    foundation = f"--foundation_model={tmp_path}/foundation.model"
+    plan(tmp_path, frames(), *flags, "--r_max=8.0")
+    with pytest.raises(UserError, match="and a cutoff of 4 A"):
+        plan(tmp_path, frames(), *flags, "--r_max=8.0", foundation)
+    (tmp_path / "foundation.model").write_text("nothing")
+    with pytest.raises(UserError, match="foundation.model' cannot be read as a model"):
+        plan(tmp_path, frames(), foundation)
+
+
+def charged_frames(boundary):
+    structures = frames()
+    for number, atoms in enumerate(structures):
+        atoms.set_cell([9.0, 9.0, 30.0])
+        atoms.pbc = [True, True, boundary == "periodic"]
+        atoms.info["total_charge"] = 2.0 if number == 1 else float(number == 0)
+    return structures
+
+
+def test_net_charges_of_periodic_frames_are_told_in_the_log(tmp_path, caplog):
+    found = plan(tmp_path, charged_frames("periodic"), "--smearing=1.2")
+    term = -np.pi * COULOMB_CONSTANT * 1.2**2 * 2.0**2 / (9.0 * 9.0 * 30.0)
+    with caplog.at_level("WARNING"):
+        found.log()
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.message.startswith("2 of 8 frames have a net charge in a cell that is periodic")
+    assert f"is up to {term:.3g} eV a frame; energies of cells of different" in record.message
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--total_charge_constraint=none",
+        "--electrostatics=none --charges_key=REF_charges",
+        "--boundary=open",
+    ],
+)
+def test_net_charges_without_a_background_are_not_told(tmp_path, flags):
+    boundary = "periodic" if flags else "slab"
+    assert plan(tmp_path, charged_frames(boundary), *flags.split()).warnings == ()
+
+
+def test_net_charges_can_be_refused(tmp_path):
+    plan(tmp_path, charged_frames("slab"), "--net_charge=error")
+    with pytest.raises(UserError, match=r"train.xyz, frame 0 .*the net charge is 1 e in a cell"):
+        plan(tmp_path, charged_frames("periodic"), "--net_charge=error")
+
+
+def test_isolated_atoms_need_no_boundary(tmp_path):
+    structures = charged_frames("slab")
+    flags = ("--boundary=slab", "--slab_axis=2", "--E0s=None")
+    atoms = [isolated("H"), isolated("O", -2.0)]
+    assert plan(tmp_path, [*atoms, *structures], *flags)
+    with pytest.raises(UserError, match="frame 0 .*--boundary slab needs a structure"):
+        plan(tmp_path, [*atoms, *structures], *flags, "--keep_isolated_atoms=True")
 
 
 def test_given_charges_without_their_mask_are_refused(tmp_path):

@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import make_model
+from helpers import make_backbone, make_model
+from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training import mace_bridge
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.mace_bridge import SEAMS, extended_mace
 from mace_smile.training.plan import TrainingPlan
 from mace_smile.training.progress import Progress
-from mace_smile.training.seams import check_each_parameter_once, with_head_parameters
+from mace_smile.training.seams import (
+    check_each_parameter_once,
+    with_charges,
+    with_head_parameters,
+)
 from mace_smile.training.substitution import Seam, substituted
 from training_data import frames as make_frames
 from training_data import parse, run, write
@@ -223,3 +228,11 @@ def test_every_head_parameter_moves_at_the_first_step(tmp_path, monkeypatch):
         if torch.equal(parameter, seen["before"][name])
     ]
     assert still == []
+
+
+def test_sum_that_does_not_fit_a_downloaded_backbone_is_one_sentence():
+    options = SmileOptions(coulomb_terms="full", smearing=2.0, electrostatics_accuracy=1e-4)
+    plan = TrainingPlan(options, LabelSettings(), Progress(Path("restart.pt")))
+    configure = with_charges(lambda *_: (make_backbone(), {}), plan)
+    with pytest.raises(UserError, match="cutoff of 4 A.*a --coulomb_cutoff of at least"):
+        configure(None, None, None)

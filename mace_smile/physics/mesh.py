@@ -1,0 +1,159 @@
+"""Particle-mesh sums (PME and P3M) over the structures of a batch.
+
+Charges are spread on a mesh, the mesh is multiplied with the kernel in reciprocal space, and
+the potential is read at the atoms with the same weights. Weights and kernel are torch-pme's.
+The rest is put together here, for three reasons: structures share one transform; the number
+of mesh points follows the wanted spacing instead of the next power of two; and the P3M
+influence function holds in any cell (torch-pme 0.5 takes it from Cartesian components, which
+is right in orthorhombic cells along x, y and z alone).
+"""
+
+import itertools
+from typing import List, Optional
+
+import torch
+from torchpme import CoulombPotential
+from torchpme.lib import MeshInterpolator
+
+
+def fast_sizes(largest: int) -> list[int]:
+    """Even numbers from 8 without a prime factor above 5: their Fourier transforms are fast."""
+    products = (
+        2**i * 3**j * 5**k
+        for i, j, k in itertools.product(range(1, 32), range(20), range(14))
+        if 8 <= 2**i * 3**j * 5**k <= largest
+    )
+    return sorted(products)
+
+
+class MeshSum(torch.nn.Module):
+    """Periodic potential of Gaussian-smeared charges, by fast Fourier transforms.
+
+    :param potential: torch-pme's potential, for its kernel.
+    :param method: ``pme`` (Lagrange interpolation; Essmann et al. 1995, 10.1063/1.470043) or
+        ``p3m`` (B-splines and their influence function; Deserno and Holm 1998,
+        10.1063/1.477414).
+    :param mesh_spacing: largest distance of neighbouring mesh points along a cell vector in A.
+    :param nodes: mesh points of the interpolation along each axis.
+    """
+
+    sizes: torch.Tensor
+
+    def __init__(
+        self, potential: CoulombPotential, method: str, mesh_spacing: float, nodes: int
+    ) -> None:
+        super().__init__()
+        self.potential = potential
+        self.has_influence = method == "p3m"
+        self.mesh_spacing = mesh_spacing
+        self.nodes = nodes
+        self.largest = 8192
+        sizes = torch.tensor(fast_sizes(self.largest), dtype=torch.get_default_dtype())
+        self.register_buffer("sizes", sizes, persistent=False)
+        self.interpolator = MeshInterpolator(
+            torch.eye(3),
+            torch.ones(3, dtype=torch.long),
+            nodes,
+            "P3M" if method == "p3m" else "Lagrange",
+        )
+
+    def forward(
+        self,
+        charges: torch.Tensor,
+        positions: torch.Tensor,
+        targets: Optional[torch.Tensor],
+        cells: torch.Tensor,
+        volumes: torch.Tensor,
+        batch: torch.Tensor,
+    ) -> torch.Tensor:
+        """Potential of all charges and images, an atom's own smeared charge included.
+
+        :param charges: shape ``(n_atoms, n_channels)``, in e.
+        :param positions: shape ``(n_atoms, 3)``, in A; any image serves.
+        :param targets: where the potential is wanted, shape ``(n_atoms, 3)``, in A; None: at the
+            positions.
+        :param cells: shape ``(n_graphs, 3, 3)``, in A, lattice vectors in rows; those of one call
+            have meshes of one size.
+        :param volumes: shape ``(n_graphs,)``, in A^3, positive.
+        :param batch: structure of each atom, shape ``(n_atoms,)``.
+        :return: shape ``(n_atoms, n_channels)``, in V.
+        """
+        n_graphs, n_channels = cells.shape[0], charges.shape[1]
+        numbers = self.mesh_sizes(cells[:1])[0]
+        sizes = [int(numbers[0]), int(numbers[1]), int(numbers[2])]
+        inverse_cells = torch.linalg.inv(cells)
+        points, weights = self.interpolation(positions, inverse_cells, batch, sizes)
+        n_points = n_graphs * sizes[0] * sizes[1] * sizes[2]
+        mesh = torch.zeros((n_channels, n_points), dtype=charges.dtype, device=charges.device)
+        spread = (weights.unsqueeze(0) * charges.t().unsqueeze(1)).flatten(1)
+        mesh = mesh.index_add(1, points.flatten(), spread)
+
+        mesh = mesh.view(n_channels, n_graphs, sizes[0], sizes[1], sizes[2])
+        kernel = self.kernel(inverse_cells, sizes) / volumes[:, None, None, None]
+        # Neither transform divides by the number of points. The product is one of real numbers:
+        # TorchScript's own derivatives of complex products lack the conjugate.
+        spectrum = torch.view_as_real(torch.fft.rfftn(mesh, dim=[2, 3, 4], norm="backward"))
+        filtered = torch.view_as_complex(spectrum * kernel.unsqueeze(-1))
+        mesh = torch.fft.irfftn(filtered, s=sizes, dim=[2, 3, 4], norm="forward").flatten(1)
+
+        if targets is not None:
+            points, weights = self.interpolation(targets, inverse_cells, batch, sizes)
+        values = mesh.index_select(1, points.flatten()).view(n_channels, -1, points.shape[1])
+        return (values * weights).sum(dim=1).t()
+
+    def mesh_sizes(self, cells: torch.Tensor) -> torch.Tensor:
+        """Mesh points along the cell vectors of each structure, ``(n_graphs, 3)``."""
+        lengths = torch.linalg.norm(cells.detach(), dim=-1)
+        places = torch.searchsorted(self.sizes, lengths / self.mesh_spacing)
+        return self.sizes[places.clamp(max=self.sizes.numel() - 1)].to(torch.long)
+
+    def mesh_numbers(self, cells: torch.Tensor) -> torch.Tensor:
+        """A number above 1 for each structure, equal for meshes of equal size, ``(n_graphs,)``."""
+        sizes = self.mesh_sizes(cells)
+        return (sizes[:, 0] * self.largest + sizes[:, 1]) * self.largest + sizes[:, 2]
+
+    def interpolation(
+        self,
+        positions: torch.Tensor,
+        inverse_cells: torch.Tensor,
+        batch: torch.Tensor,
+        sizes: List[int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mesh points near each atom and their weights, both ``(nodes^3, n_atoms)``."""
+        numbers = torch.tensor(sizes, device=positions.device)
+        if inverse_cells.shape[0] == 1:
+            relative = positions @ inverse_cells[0]
+        else:
+            relative = torch.bmm(positions.unsqueeze(1), inverse_cells[batch]).squeeze(1)
+        relative = relative - torch.floor(relative).detach()  # float32 keeps its digits
+        coordinates = relative * numbers  # in mesh points
+        shift = 0.5 if self.nodes % 2 == 0 else 0.0
+        nearest = torch.floor(coordinates.detach() + 0.5 - shift)
+        weights = self.interpolator._compute_1d_weights(coordinates - (nearest + shift))
+        around = torch.arange(self.nodes, device=positions.device) - (self.nodes - 1) // 2
+        indices = (nearest.to(torch.long) + around[:, None, None]) % numbers  # (nodes, n, 3)
+        points = batch * sizes[0] + indices[:, None, None, :, 0]
+        points = points * sizes[1] + indices[None, :, None, :, 1]
+        points = points * sizes[2] + indices[None, None, :, :, 2]
+        weight = weights[:, None, None, :, 0] * weights[None, :, None, :, 1]
+        weight = weight * weights[None, None, :, :, 2]
+        return points.flatten(0, 2), weight.flatten(0, 2)
+
+    def kernel(self, inverse_cells: torch.Tensor, sizes: List[int]) -> torch.Tensor:
+        """Kernel on the transformed meshes, in eV A^3 / e^2; with P3M the influence function."""
+        dtype, device = inverse_cells.dtype, inverse_cells.device
+        x = torch.fft.fftfreq(sizes[0], dtype=dtype, device=device)
+        y = torch.fft.fftfreq(sizes[1], dtype=dtype, device=device)
+        z = torch.fft.rfftfreq(sizes[2], dtype=dtype, device=device)
+        reciprocal = 2.0 * torch.pi * inverse_cells.transpose(1, 2)  # rows b_a
+        metric = torch.matmul(reciprocal, reciprocal.transpose(1, 2))[:, :, :, None, None, None]
+        a, b, c = (x * sizes[0])[:, None, None], (y * sizes[1])[:, None], z * sizes[2]
+        k_sq = (metric[:, 0, 0] * a**2 + 2.0 * metric[:, 0, 1] * a * b + metric[:, 1, 1] * b**2) + (
+            2.0 * (metric[:, 0, 2] * a + metric[:, 1, 2] * b) * c + metric[:, 2, 2] * c**2
+        )
+        kernel = self.potential.lr_from_k_sq(k_sq)
+        if self.has_influence:
+            power = -2 * self.nodes  # of spreading and reading
+            influence = torch.sinc(x)[:, None, None] ** power * torch.sinc(y)[:, None] ** power
+            kernel = kernel * (influence * torch.sinc(z) ** power)
+        return kernel

@@ -1,0 +1,148 @@
+"""Checks of the Coulomb sum before training: accuracies, and parameters that were given by hand.
+
+A sum with parameters given by hand runs whatever they are, and a model can be trained on it.
+What it leaves out depends on the cell, though, so such a model does not carry over from one
+cell to another. An accuracy worse than 0.1 cannot be asked for; parameters by hand that leave
+out more than that are refused for the same reason, and above 1e-3 the log says what they
+leave out. A wide smearing of ``long_range`` terms is physics and no error of the sum: the log
+says what is missing beyond the reach of the network.
+"""
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+import torch
+from scipy.special import erfc
+
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.physics.parameters import (
+    DEFAULT_CUTOFF,
+    DEFAULT_MESH_SPACINGS,
+    CoulombParameters,
+    ewald_error,
+    mesh_error,
+    real_space_error,
+)
+
+#: Left-out parts, relative to all, above which parameters are refused, and told in the log.
+LARGEST_ERROR = 0.1
+NOTABLE_ERROR = 1e-3
+
+
+def as_flags(error: ValueError) -> UserError:
+    """The error with the names of options written as the flags of the command line."""
+    return UserError(re.sub(r"`(\w+)`", r"--\1", str(error)))
+
+
+def backbone_cutoff(args: argparse.Namespace) -> float:
+    """Cutoff of the backbone in A: of the foundation model where it is a file, or `--r_max`.
+
+    A foundation model that MACE knows by name is downloaded only later; for it `--r_max` counts
+    here, and what does not fit the model is refused when it is built.
+
+    :raises UserError: for a file that cannot be read as a model.
+    """
+    path = Path(args.foundation_model or "")
+    if not path.is_file():
+        return float(args.r_max)
+    try:
+        foundation = torch.load(path, map_location="cpu", weights_only=False)
+        return float(foundation.r_max)
+    except Exception as error:  # a pickle may raise anything
+        raise UserError(
+            f"--foundation_model '{path}' cannot be read as a model ({type(error).__name__}: "
+            f"{error}); give the .model file of a MACE"
+        ) from error
+
+
+def check_electrostatics(options: SmileOptions, r_max: float) -> tuple[str, ...]:
+    """Check the parameters of the Coulomb sum of a model.
+
+    :param options: of the model.
+    :param r_max: cutoff of its backbone in A.
+    :return: sentences for the log, with what is left out.
+    :raises UserError: for an accuracy that cannot be reached, and for parameters given by hand
+        that leave out more than ``LARGEST_ERROR``.
+    """
+    if not options.has_electrostatics:
+        return ()
+    try:
+        parameters = options.coulomb_parameters(r_max)
+    except ValueError as error:
+        raise as_flags(error) from error
+    if options.electrostatics_accuracy is not None or options.boundary == "open":
+        return ()
+    return tuple(
+        sentence
+        for sentence in (
+            _check_smearing(options, parameters),
+            _check_wavelength(options, parameters),
+            _check_mesh(options, parameters),
+        )
+        if sentence
+    )
+
+
+def _judge(flag: str, value: float, left_out: float, what: str, remedy: str) -> str:
+    """A sentence for the log, empty where little is left out.
+
+    :raises UserError: where too much is.
+    """
+    sentence = f"{flag} {value:g} A leaves out {left_out:.1e} {what}; {remedy}"
+    if left_out > LARGEST_ERROR:
+        raise UserError(sentence)
+    return sentence if left_out > NOTABLE_ERROR else ""
+
+
+def _check_smearing(options: SmileOptions, parameters: CoulombParameters) -> str:
+    """What a smearing given by hand leaves out at the cutoff."""
+    if options.smearing is None:
+        return ""
+    smearing, cutoff = parameters.smearing, parameters.cutoff
+    if parameters.terms == "full":
+        return _judge(
+            "--smearing",
+            smearing,
+            real_space_error(smearing, cutoff),
+            f"of the forces, as the real-space part ends at {cutoff:g} A",
+            f"use at most {cutoff / DEFAULT_CUTOFF:.3g} A, a larger --coulomb_cutoff, or leave it "
+            "out",
+        )
+    missing = float(erfc(cutoff / (math.sqrt(2.0) * smearing)))
+    if missing <= NOTABLE_ERROR:
+        return ""
+    return (
+        f"--smearing {smearing:g} A is wide: at the cutoff of {cutoff:g} A, beyond which the "
+        f"network sees no pairs, it leaves out {missing:.1e} of the Coulomb interaction; 1 A is "
+        "common"
+    )
+
+
+def _check_wavelength(options: SmileOptions, parameters: CoulombParameters) -> str:
+    """What a wavelength given by hand leaves out of the Ewald sum."""
+    if options.lr_wavelength is None or not parameters.uses_ewald:
+        return ""
+    return _judge(
+        "--lr_wavelength",
+        parameters.lr_wavelength,
+        ewald_error(parameters.smearing, parameters.lr_wavelength),
+        f"of the Ewald sum of charges smeared by {parameters.smearing:g} A",
+        f"use at most {parameters.smearing:.3g} A, or leave it out",
+    )
+
+
+def _check_mesh(options: SmileOptions, parameters: CoulombParameters) -> str:
+    """What a mesh given by hand leaves out."""
+    if options.mesh_spacing is None or not parameters.uses_mesh:
+        return ""
+    mesh = parameters.mesh_method
+    return _judge(
+        "--mesh_spacing",
+        parameters.mesh_spacing,
+        mesh_error(mesh, parameters.smearing, parameters.mesh_spacing),
+        f"of the forces of charges smeared by {parameters.smearing:g} A",
+        f"use at most {DEFAULT_MESH_SPACINGS[mesh] * parameters.smearing:.3g} A, or leave it out",
+    )
