@@ -20,6 +20,7 @@ from mace.data.neighborhood import get_neighborhood
 from timing import clock
 from water import water_cell
 
+from mace_smile.memory import keep_freed_memory
 from mace_smile.physics.electrostatics import COULOMB_CONSTANT, Electrostatics
 from mace_smile.physics.parameters import CoulombParameters, choose_parameters
 
@@ -209,7 +210,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--return_memory", action="store_true")
     args = parser.parse_args()
+    if not args.return_memory:
+        keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.set_default_dtype(torch.float64)
     atoms = water_cell(length=AMBIENT_LENGTH).repeat(args.repeat)

@@ -11,15 +11,15 @@ CPU seconds, so that other work on the machine matters little; with a GPU, secon
 
     python benchmarks/electrostatics.py [--short] [--device cuda] [--accuracy] [--threads 1]
 
-``--short`` takes less than ten minutes: it stops at 55,566 atoms and times fewer pairs.
-``--keep_memory`` times the sum with an allocator that keeps freed memory for the next call.
+``--short`` takes less than ten minutes: it times fewer pairs. The sum is timed with freed memory
+kept for the next call, as the calculators and commands do (mace_smile.memory);
+``--return_memory`` times it without.
 ``--accuracy`` runs long_range_accuracy.py, which trains models, at the end. The last output is in
 electrostatics_output.txt.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import warnings
@@ -63,9 +63,6 @@ PEER_MILLISECONDS = {162: 1.5, 1296: 33.0, 4374: 674.0, 10368: 3787.0}
 #: Smallest size in the fits of exponents
 ASYMPTOTIC_ATOMS = 1900
 METHODS = ("ewald", "p3m", "pme")
-#: Tells glibc to keep memory that was freed: it returns arrays above 32 MB to the system otherwise,
-#: which fills the pages of the next ones with zeros.
-KEEP_MEMORY = "glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -80,17 +77,12 @@ def print_cost_of_sum(args: argparse.Namespace) -> tuple[float, float]:
     """
     print("\n# 1. Cost of the sum, `auto`, float64: energy, gradients by positions and charges")
     print(f"{'atoms':>8} {'method':>7} {'ms':>9} {'us/atom':>8} {'bytes/atom':>11}  MACELES ms")
-    environment = dict(os.environ)
-    if args.keep_memory:
-        print(f"# GLIBC_TUNABLES={KEEP_MEMORY}")
-        environment["GLIBC_TUNABLES"] = KEEP_MEMORY
     rows = []
-    for repeat in REPEATS[:-1] if args.short else REPEATS:
+    for repeat in REPEATS:
         command = [sys.executable, str(HERE / "coulomb_sum.py"), "--device", args.device]
         command += ["--threads", str(args.threads), "--repeat", *map(str, repeat)]
-        run = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        command += ["--return_memory"] if args.return_memory else []
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         row = json.loads(run.stdout.splitlines()[-1])
         rows.append(row)
         atoms, milliseconds = row["atoms"], row["milliseconds"]
@@ -185,7 +177,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--keep_memory", action="store_true")
+    parser.add_argument("--return_memory", action="store_true")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")

@@ -20,6 +20,7 @@ from mace.tools.torch_tools import default_dtype
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.memory import keep_freed_memory
 from mace_smile.model.files import load_model
 from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
@@ -66,6 +67,7 @@ class SmileCalculator(Calculator):
         local_electric_field: bool = False,
     ) -> None:
         super().__init__()
+        keep_freed_memory()
         if isinstance(model, SmileMACE):
             self.model = model.to(device)
         else:

@@ -17,6 +17,7 @@ from metatomic.torch import (
 from vesin.metatomic import neighbor_lists_for_model
 
 from mace_smile.errors import UserError
+from mace_smile.memory import keep_freed_memory
 
 ENERGY = "energy"
 
@@ -52,6 +53,7 @@ class Evaluator:
     ) -> None:
         if not Path(path).is_file():
             raise UserError(f"there is no exported model '{path}'")
+        keep_freed_memory()
         try:
             model = load_atomistic_model(path)
         except (RuntimeError, ValueError) as error:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from mace_smile.errors import UserError
+from mace_smile.memory import keep_freed_memory
 
 
 def run_command(command: Callable[[], None]) -> None:
@@ -14,6 +15,7 @@ def run_command(command: Callable[[], None]) -> None:
 
     :param command: the command, without arguments.
     """
+    keep_freed_memory()
     try:
         command()
     except UserError as error:

@@ -26,6 +26,22 @@ def fast_sizes(largest: int) -> list[int]:
     return sorted(products)
 
 
+def relative_positions(
+    positions: torch.Tensor, inverse_cells: torch.Tensor, batch: torch.Tensor
+) -> torch.Tensor:
+    """Positions in units of the cell vectors, between 0 and 1, ``(n_atoms, 3)``.
+
+    :param positions: shape ``(n_atoms, 3)``, in A.
+    :param inverse_cells: shape ``(n_graphs, 3, 3)``, in 1/A.
+    :param batch: structure of each atom, shape ``(n_atoms,)``.
+    """
+    if inverse_cells.shape[0] == 1:
+        relative = positions @ inverse_cells[0]
+    else:
+        relative = torch.bmm(positions.unsqueeze(1), inverse_cells[batch]).squeeze(1)
+    return relative - torch.floor(relative).detach()  # float32 keeps its digits
+
+
 class MeshSum(torch.nn.Module):
     """Periodic potential of Gaussian-smeared charges, by fast Fourier transforms.
 
@@ -82,14 +98,17 @@ class MeshSum(torch.nn.Module):
         numbers = self.mesh_sizes(cells[:1])[0]
         sizes = [int(numbers[0]), int(numbers[1]), int(numbers[2])]
         inverse_cells = torch.linalg.inv(cells)
-        points, weights = self.interpolation(positions, inverse_cells, batch, sizes)
+        # Neighbours in the mesh come one after another: large meshes do not fit into a cache.
+        order = self.mesh_order(positions, inverse_cells, batch, sizes)
+        charges, positions, batch = charges[order], positions[order], batch[order]
+        points, columns, rows = self.interpolation(positions, inverse_cells, batch, sizes)
+        spread = (columns * charges.t().unsqueeze(1)).unsqueeze(2) * rows  # (c, nodes^2, nodes, n)
         n_points = n_graphs * sizes[0] * sizes[1] * sizes[2]
         mesh = torch.zeros((n_channels, n_points), dtype=charges.dtype, device=charges.device)
-        spread = (weights.unsqueeze(0) * charges.t().unsqueeze(1)).flatten(1)
-        mesh = mesh.index_add(1, points.flatten(), spread)
+        mesh.index_add_(1, points, spread.flatten(1))
 
         mesh = mesh.view(n_channels, n_graphs, sizes[0], sizes[1], sizes[2])
-        kernel = self.kernel(inverse_cells, sizes) / volumes[:, None, None, None]
+        kernel = self.kernel(inverse_cells, volumes, sizes)
         # Neither transform divides by the number of points. The product is one of real numbers:
         # TorchScript's own derivatives of complex products lack the conjugate.
         spectrum = torch.view_as_real(torch.fft.rfftn(mesh, dim=[2, 3, 4], norm="backward"))
@@ -97,9 +116,10 @@ class MeshSum(torch.nn.Module):
         mesh = torch.fft.irfftn(filtered, s=sizes, dim=[2, 3, 4], norm="forward").flatten(1)
 
         if targets is not None:
-            points, weights = self.interpolation(targets, inverse_cells, batch, sizes)
-        values = mesh.index_select(1, points.flatten()).view(n_channels, -1, points.shape[1])
-        return (values * weights).sum(dim=1).t()
+            points, columns, rows = self.interpolation(targets[order], inverse_cells, batch, sizes)
+        values = mesh.index_select(1, points).view(spread.shape)
+        potential = ((values * rows).sum(dim=2) * columns).sum(dim=1).t()
+        return torch.zeros_like(potential).index_copy(0, order, potential)
 
     def mesh_sizes(self, cells: torch.Tensor) -> torch.Tensor:
         """Mesh points along the cell vectors of each structure, ``(n_graphs, 3)``."""
@@ -112,48 +132,69 @@ class MeshSum(torch.nn.Module):
         sizes = self.mesh_sizes(cells)
         return (sizes[:, 0] * self.largest + sizes[:, 1]) * self.largest + sizes[:, 2]
 
+    def mesh_order(
+        self,
+        positions: torch.Tensor,
+        inverse_cells: torch.Tensor,
+        batch: torch.Tensor,
+        sizes: List[int],
+    ) -> torch.Tensor:
+        """Order of the atoms along the mesh, ``(n_atoms,)``."""
+        relative = relative_positions(positions.detach(), inverse_cells.detach(), batch)
+        numbers = torch.tensor(sizes, device=positions.device)
+        nearest = torch.floor(relative * numbers).to(torch.long)
+        places = ((batch * sizes[0] + nearest[:, 0]) * sizes[1] + nearest[:, 1]) * sizes[2]
+        return torch.argsort(places + nearest[:, 2])
+
     def interpolation(
         self,
         positions: torch.Tensor,
         inverse_cells: torch.Tensor,
         batch: torch.Tensor,
         sizes: List[int],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mesh points near each atom and their weights, both ``(nodes^3, n_atoms)``."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mesh points near each atom, and the two factors of their weights.
+
+        :return: points, shape ``(nodes^3 n_atoms,)``; weights along the first two axes, shape
+            ``(nodes^2, n_atoms)``, and along the third, ``(nodes, n_atoms)``.
+        """
         numbers = torch.tensor(sizes, device=positions.device)
-        if inverse_cells.shape[0] == 1:
-            relative = positions @ inverse_cells[0]
-        else:
-            relative = torch.bmm(positions.unsqueeze(1), inverse_cells[batch]).squeeze(1)
-        relative = relative - torch.floor(relative).detach()  # float32 keeps its digits
-        coordinates = relative * numbers  # in mesh points
+        coordinates = relative_positions(positions, inverse_cells, batch) * numbers
         shift = 0.5 if self.nodes % 2 == 0 else 0.0
         nearest = torch.floor(coordinates.detach() + 0.5 - shift)
         weights = self.interpolator._compute_1d_weights(coordinates - (nearest + shift))
         around = torch.arange(self.nodes, device=positions.device) - (self.nodes - 1) // 2
         indices = (nearest.to(torch.long) + around[:, None, None]) % numbers  # (nodes, n, 3)
-        points = batch * sizes[0] + indices[:, None, None, :, 0]
-        points = points * sizes[1] + indices[None, :, None, :, 1]
-        points = points * sizes[2] + indices[None, None, :, :, 2]
-        weight = weights[:, None, None, :, 0] * weights[None, :, None, :, 1]
-        weight = weight * weights[None, None, :, :, 2]
-        return points.flatten(0, 2), weight.flatten(0, 2)
+        # Few operations on all points of all atoms: memory is what takes time.
+        starts = batch * sizes[0] + indices[:, None, :, 0]
+        starts = (starts * sizes[1] + indices[None, :, :, 1]) * sizes[2]
+        points = starts.unsqueeze(2) + indices[:, :, 2]
+        columns = weights[:, None, :, 0] * weights[None, :, :, 1]
+        return points.flatten(), columns.flatten(0, 1), weights[:, :, 2]
 
-    def kernel(self, inverse_cells: torch.Tensor, sizes: List[int]) -> torch.Tensor:
-        """Kernel on the transformed meshes, in eV A^3 / e^2; with P3M the influence function."""
+    def kernel(
+        self, inverse_cells: torch.Tensor, volumes: torch.Tensor, sizes: List[int]
+    ) -> torch.Tensor:
+        """Kernel on the transformed meshes by the volume, with P3M the influence function too.
+
+        :return: shape ``(n_graphs, k_1, k_2, k_3)``, in V / e.
+        """
         dtype, device = inverse_cells.dtype, inverse_cells.device
         x = torch.fft.fftfreq(sizes[0], dtype=dtype, device=device)
         y = torch.fft.fftfreq(sizes[1], dtype=dtype, device=device)
         z = torch.fft.rfftfreq(sizes[2], dtype=dtype, device=device)
         reciprocal = 2.0 * torch.pi * inverse_cells.transpose(1, 2)  # rows b_a
-        metric = torch.matmul(reciprocal, reciprocal.transpose(1, 2))[:, :, :, None, None, None]
-        a, b, c = (x * sizes[0])[:, None, None], (y * sizes[1])[:, None], z * sizes[2]
-        k_sq = (metric[:, 0, 0] * a**2 + 2.0 * metric[:, 0, 1] * a * b + metric[:, 1, 1] * b**2) + (
-            2.0 * (metric[:, 0, 2] * a + metric[:, 1, 2] * b) * c + metric[:, 2, 2] * c**2
-        )
+        metric = torch.matmul(reciprocal, reciprocal.transpose(1, 2))[:, :, :, None, None]
+        a, b, c = (x * sizes[0])[:, None], y * sizes[1], z * sizes[2]
+        # Few operations on the whole mesh, too.
+        constant = metric[:, 0, 0] * a**2 + 2.0 * metric[:, 0, 1] * a * b + metric[:, 1, 1] * b**2
+        linear = 2.0 * (metric[:, 0, 2] * a + metric[:, 1, 2] * b)  # (n_graphs, k_1, k_2)
+        quadratic = metric[:, 2, 2].unsqueeze(-1) * c
+        k_sq = constant.unsqueeze(-1) + (linear.unsqueeze(-1) + quadratic) * c
+        columns = 1.0 / volumes[:, None, None]
         kernel = self.potential.lr_from_k_sq(k_sq)
         if self.has_influence:
             power = -2 * self.nodes  # of spreading and reading
-            influence = torch.sinc(x)[:, None, None] ** power * torch.sinc(y)[:, None] ** power
-            kernel = kernel * (influence * torch.sinc(z) ** power)
-        return kernel
+            columns = columns * (torch.sinc(x)[:, None] ** power * torch.sinc(y) ** power)
+            kernel = kernel * torch.sinc(z) ** power
+        return kernel * columns.unsqueeze(-1)

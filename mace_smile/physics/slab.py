@@ -39,8 +39,8 @@ def slab_cells(
     :param least_vacuum: in A.
     :param step: the height of a cell is a multiple of it, in A.
     :return: cells ``(n_graphs, 3, 3)``, with the third vector along the normal, of a length
-        that is constant but for steps, which change nothing; unit normals ``(n_graphs, 3)``; and the coordinate of
-        the middle of each slab along its normal ``(n_graphs,)``, detached.
+        that is constant but for steps, which change nothing; unit normals ``(n_graphs, 3)``;
+        and the coordinate of the middle of each slab along its normal ``(n_graphs,)``, detached.
     """
     n_graphs = cells.shape[0]
     axis = torch.argmin(periodic.to(torch.int64), dim=1)

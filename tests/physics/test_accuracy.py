@@ -127,18 +127,18 @@ def largest_jump(energies: list[float] | np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("method", "terms", "mesh_spacing"),
+    ("method", "terms"),
     [
-        ("auto", "long_range", None),
-        ("auto", "full", None),
-        ("p3m", "long_range", 0.25),
-        ("p3m", "full", 0.25),
-        ("pme", "long_range", None),
+        ("auto", "long_range"),
+        ("auto", "full"),
+        ("p3m", "long_range"),
+        ("p3m", "full"),
+        ("pme", "long_range"),
     ],
 )
-def test_energy_is_smooth_in_the_cell(method, terms, mesh_spacing):
+def test_energy_is_smooth_in_the_cell(method, terms):
     """200 steps of isotropic strain: numbers of vectors and mesh points change on the way."""
-    module = Electrostatics(choose_parameters(method, terms, cutoff=6.0, mesh_spacing=mesh_spacing))
+    module = Electrostatics(choose_parameters(method, terms, cutoff=5.5))
     water = water_box()
     scales = np.linspace(0.99, 1.01, 201)
     ends = torch.stack([scale * water.cell for scale in scales[[0, -1]]])
