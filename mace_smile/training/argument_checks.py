@@ -24,7 +24,8 @@ SWITCHES = {
 DOWNLOADED = ("mp", "omat", "matpes_pbe", "matpes_r2scan")
 SCHEDULERS = ("ExponentialLR", "ReduceLROnPlateau")
 LEARNING_RATE_FACTORS = tuple(
-    f"{group}_lr_factor" for group in ("embedding", "interactions", "products", "readouts")
+    f"{group}_lr_factor"
+    for group in ("embedding", "interactions", "products", "readouts", "charge_heads")
 )
 FILES = ("train_file", "valid_file", "test_file")
 

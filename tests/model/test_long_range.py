@@ -162,3 +162,17 @@ def test_the_sum_starts_near_zero_with_a_gradient_everywhere(readout):
     for name, parameter in model.charge_heads.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("terms", ["long_range", "full"])
+@pytest.mark.parametrize("boundary", STRUCTURES)
+def test_float32_models_do_not_need_their_precision_to_be_the_default(boundary, terms):
+    """torch differentiates a float32 determinant in the default precision, and fails."""
+    with default_dtype(torch.float32):
+        model = make_model(coulomb_terms=terms)
+        batch = make_batch([STRUCTURES[boundary]()], model)
+        expected = model(dict(batch), compute_stress=True)
+    assert torch.get_default_dtype() == torch.float64
+    found = model(dict(batch), compute_stress=True)
+    for name in ("forces", "stress"):
+        assert torch.equal(found[name], expected[name])

@@ -34,8 +34,8 @@ def test_defaults_and_sound_parameters_are_no_news(options):
     ("options", "message"),
     [
         ({"lr_wavelength": 2.0}, "--lr_wavelength 2 A leaves out 7.2e-03 of the Ewald sum"),
-        ({"mesh_spacing": 1.0}, "--mesh_spacing 1 A leaves out .*; use at most 0.333 A, or leave"),
-        ({"mesh_spacing": 0.8, "electrostatics": "pme"}, "use at most 0.25 A, or leave it out"),
+        ({"mesh_spacing": 1.0}, "--mesh_spacing 1 A leaves out .*; use at most 0.25 A, or leave"),
+        ({"mesh_spacing": 0.8, "electrostatics": "pme"}, "use at most 0.167 A, or leave it out"),
         ({"smearing": 2.0}, "--smearing 2 A is wide: .* 5 A, .* leaves out 1.2e-02 of the Coul"),
         ({"smearing": 50.0}, "--smearing 50 A is wide: .* leaves out 9.2e-01 of the Coulomb"),
         ({"coulomb_terms": "full", "smearing": 1.4}, "--smearing 1.4 A leaves out .*at most 0.909"),

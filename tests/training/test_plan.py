@@ -116,6 +116,10 @@ def test_data_and_flags_that_do_not_fit_are_refused(tmp_path, flags, message):
         plan(tmp_path, frames(), *flags.split())
 
 
+def test_the_learning_rate_of_the_charge_heads_may_be_scaled(tmp_path):
+    plan(tmp_path, frames(), '--lr_params_factors={"charge_heads_lr_factor":3.0}')
+
+
 def test_label_wanted_by_a_head_must_be_there(tmp_path):
     structures = without(frames(), "REF_becs", "REF_dipole")
     with pytest.raises(UserError, match="no training frame has the label `born_effective_charges"):
