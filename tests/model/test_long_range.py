@@ -167,7 +167,7 @@ def test_the_sum_starts_near_zero_with_a_gradient_everywhere(readout):
 @pytest.mark.parametrize("terms", ["long_range", "full"])
 @pytest.mark.parametrize("boundary", STRUCTURES)
 def test_float32_models_do_not_need_their_precision_to_be_the_default(boundary, terms):
-    """torch differentiates a float32 determinant in the default precision, and fails."""
+    """Torch differentiates a float32 determinant in the default precision, and fails."""
     with default_dtype(torch.float32):
         model = make_model(coulomb_terms=terms)
         batch = make_batch([STRUCTURES[boundary]()], model)
