@@ -24,12 +24,8 @@ from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
 from mace_smile.model.long_range import HiddenCharges, LearnedReadout, LongRange
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
-from mace_smile.physics.polarization import (
-    compute_dipole,
-    screen_along_normal,
-    slab_normal,
-    wrap_at_vacuum_gap,
-)
+from mace_smile.physics.boundaries import model_axes
+from mace_smile.physics.polarization import compute_dipole, screen_slabs, whole_slabs
 
 
 @compile_mode("script")
@@ -89,6 +85,7 @@ class SmileMACE(torch.nn.Module):
         self.susceptibility = options.susceptibility
         self.boundary = options.boundary
         self.slab_axis = options.slab_axis
+        self.minimum_gap = max(float(self.r_max), options.second_cutoff or 0.0)
 
         layers = layer_irreps(backbone)
         n_elements = len(self.atomic_numbers)
@@ -192,7 +189,17 @@ class SmileMACE(torch.nn.Module):
         if self.has_charges:
             raw_charges = self.charge_heads["charges"](node_feats, data["node_attrs"])
             q = complete_charges(raw_charges, data, self.scale, self.exact_total_charge)
-            whole, periodic = self.whole_structures(strained, cells, data)
+            periodic = model_axes(data["pbc"].view(-1, 3), self.boundary, self.slab_axis)
+            whole = strained
+            if self.boundary == "slab":
+                whole = whole_slabs(
+                    strained,
+                    cells,
+                    data["pbc"].view(-1, 3),
+                    data["ptr"],
+                    self.slab_axis,
+                    self.minimum_gap,
+                )
             if self.has_electrostatics:
                 channels = q.unsqueeze(-1)
                 if self.has_hidden_charges:
@@ -219,7 +226,7 @@ class SmileMACE(torch.nn.Module):
             charges = q
             response_charges = born_scale
             response_dipole = dipole
-            macro_dipole = self.screened_dipole(dipole, cells, periodic)
+            macro_dipole = screen_slabs(dipole, cells, periodic, self.susceptibility)
             predicted_total_charge = torch.zeros_like(interaction_energy).index_add(
                 0, data["batch"], born_scale
             )
@@ -272,52 +279,6 @@ class SmileMACE(torch.nn.Module):
             "predicted_total_charge": predicted_total_charge,
             "born_effective_charges": born_effective_charges,
         }
-
-    def whole_structures(
-        self, positions: torch.Tensor, cells: torch.Tensor, data: Dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions of slabs made whole at the vacuum gap, and the periodic axes.
-
-        Structures read with ``pbc`` along two axes are whole already; only engines that know
-        no slabs hand one over as periodic, with ``boundary="slab"`` stored in the model.
-
-        :return: positions ``(n_atoms, 3)`` in A and flags ``(n_graphs, 3)``, bool.
-        """
-        n_graphs = cells.shape[0]
-        shape = (n_graphs, 3)
-        if self.boundary == "auto":
-            return positions, data["pbc"].view(-1, 3)
-        if self.boundary == "open":
-            return positions, torch.zeros(shape, dtype=torch.bool, device=positions.device)
-        periodic = torch.ones(shape, dtype=torch.bool, device=positions.device)
-        if self.boundary == "periodic":
-            return positions, periodic
-        periodic[:, self.slab_axis] = False
-        given = data["pbc"].view(-1, 3)
-        ptr = data["ptr"]
-        whole: List[torch.Tensor] = []
-        for graph in range(n_graphs):
-            atoms = positions[int(ptr[graph]) : int(ptr[graph + 1])]
-            if bool(given[graph, self.slab_axis]):
-                atoms = wrap_at_vacuum_gap(atoms, cells[graph], self.slab_axis, float(self.r_max))
-            whole.append(atoms)
-        return torch.cat(whole), periodic
-
-    def screened_dipole(
-        self, dipole: torch.Tensor, cells: torch.Tensor, periodic: torch.Tensor
-    ) -> torch.Tensor:
-        """Macro dipole, ``(n_graphs, 3)`` in e A: by 1 + chi along slab normals (S0 eq. 4)."""
-        if self.susceptibility == 0.0:
-            return dipole
-        dipoles: List[torch.Tensor] = []
-        for graph in range(dipole.shape[0]):
-            flags = periodic[graph].to(torch.int64)
-            if int(flags.sum()) == 2:
-                normal = slab_normal(cells[graph], int(torch.argmin(flags)))
-                dipoles.append(screen_along_normal(dipole[graph], normal, self.susceptibility))
-            else:
-                dipoles.append(dipole[graph])
-        return torch.stack(dipoles)
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""

@@ -27,7 +27,11 @@ def _from_1(state: dict[str, Any]) -> dict[str, Any]:
         r_max = state["_buffers"]["r_max"]
         long_range = LongRange(options.coulomb_parameters(float(r_max)), has_second_list=False)
         modules["long_range"] = long_range.to(dtype=r_max.dtype, device=r_max.device)
-    flags = {"has_learned_readout": False, "has_hidden_charges": False}
+    flags = {
+        "has_learned_readout": False,
+        "has_hidden_charges": False,
+        "minimum_gap": float(state["_buffers"]["r_max"]),
+    }
     return {**state, **flags, "options": options, "_modules": modules}
 
 

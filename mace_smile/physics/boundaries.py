@@ -20,10 +20,11 @@ LARGEST_TILT = 1e-6
 def model_axes(pbc: torch.Tensor, boundary: str, slab_axis: int) -> torch.Tensor:
     """Axes that a model treats as periodic.
 
-    :param pbc: periodic axes of the structure, shape ``(3,)``, bool.
+    :param pbc: periodic axes of a structure, shape ``(3,)``, or of several, ``(n_graphs, 3)``,
+        bool.
     :param boundary: ``auto`` (those of the structure), ``periodic``, ``slab`` or ``open``.
     :param slab_axis: cell axis across the slab, used with ``slab`` only.
-    :return: shape ``(3,)``, bool.
+    :return: shape of ``pbc``, bool.
     """
     if boundary == "auto":
         return pbc
@@ -31,7 +32,7 @@ def model_axes(pbc: torch.Tensor, boundary: str, slab_axis: int) -> torch.Tensor
         return torch.zeros_like(pbc)
     axes = torch.ones_like(pbc)
     if boundary == "slab":
-        axes[slab_axis] = False
+        axes[..., slab_axis] = False
     return axes
 
 

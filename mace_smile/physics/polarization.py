@@ -9,6 +9,8 @@ A dipole-corrected slab shows the dipole
 along its normal (S0 eqs. 4 and 6); along all other axes there is no such factor.
 """
 
+from typing import List
+
 import torch
 
 
@@ -60,6 +62,33 @@ def wrap_at_vacuum_gap(
     return positions + images.unsqueeze(-1) * cell[axis]
 
 
+def whole_slabs(
+    positions: torch.Tensor,
+    cells: torch.Tensor,
+    pbc: torch.Tensor,
+    ptr: torch.Tensor,
+    axis: int,
+    minimum_gap: float,
+) -> torch.Tensor:
+    """Positions of slabs that an engine which knows none has handed over as periodic.
+
+    :param positions: shape ``(n_atoms, 3)``, in A.
+    :param cells: shape ``(n_graphs, 3, 3)``, in A.
+    :param pbc: axes the structures are periodic along, shape ``(n_graphs, 3)``, bool.
+    :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+    :param axis: cell axis across the slabs; structures not periodic along it are whole.
+    :param minimum_gap: as in :func:`wrap_at_vacuum_gap`.
+    :return: shape ``(n_atoms, 3)``, in A.
+    """
+    whole: List[torch.Tensor] = []
+    for graph in range(cells.shape[0]):
+        atoms = positions[int(ptr[graph]) : int(ptr[graph + 1])]
+        if bool(pbc[graph, axis]):
+            atoms = wrap_at_vacuum_gap(atoms, cells[graph], axis, minimum_gap)
+        whole.append(atoms)
+    return torch.cat(whole)
+
+
 def compute_dipole(
     charges: torch.Tensor, positions: torch.Tensor, batch: torch.Tensor, n_graphs: int
 ) -> torch.Tensor:
@@ -88,3 +117,27 @@ def screen_along_normal(
     """
     along = (vector @ normal) * normal
     return vector - along * (susceptibility / (1.0 + susceptibility))
+
+
+def screen_slabs(
+    dipoles: torch.Tensor, cells: torch.Tensor, periodic: torch.Tensor, susceptibility: float
+) -> torch.Tensor:
+    """Dipoles as DFT reports them: those of slabs divided by 1 + chi along the normal.
+
+    :param dipoles: shape ``(n_graphs, 3)``, in e A.
+    :param cells: shape ``(n_graphs, 3, 3)``, in A.
+    :param periodic: axes that are periodic, two of them in slabs, shape ``(n_graphs, 3)``, bool.
+    :param susceptibility: electronic susceptibility chi.
+    :return: shape ``(n_graphs, 3)``, in e A.
+    """
+    if susceptibility == 0.0:
+        return dipoles
+    screened: List[torch.Tensor] = []
+    for graph in range(dipoles.shape[0]):
+        axes = periodic[graph].to(torch.int64)
+        dipole = dipoles[graph]
+        if int(axes.sum()) == 2:
+            normal = slab_normal(cells[graph], int(torch.argmin(axes)))
+            dipole = screen_along_normal(dipole, normal, susceptibility)
+        screened.append(dipole)
+    return torch.stack(screened)
