@@ -44,6 +44,9 @@ class SmileCalculator(Calculator):
     :param default_dtype: ``float32`` or ``float64``; None keeps the one of the file.
     :param local_electric_field: put the field of all other charges at each atom, ``(n_atoms, 3)``
         in V/A, into ``calc.outputs``; it costs a second electrostatic sum.
+    :param keep_memory: let the whole process keep freed memory for the next step
+        (:func:`mace_smile.memory.keep_freed_memory`), which is faster from some ten thousand
+        atoms on.
     :raises UserError: for an unreadable model, a field with a model that has no Born effective
         charges, or a local field of one that has no electrostatics.
     """
@@ -65,9 +68,11 @@ class SmileCalculator(Calculator):
         device: str = "cpu",
         default_dtype: str | None = None,
         local_electric_field: bool = False,
+        keep_memory: bool = True,
     ) -> None:
         super().__init__()
-        keep_freed_memory()
+        if keep_memory:
+            keep_freed_memory()
         if isinstance(model, SmileMACE):
             self.model = model.to(device)
         else:

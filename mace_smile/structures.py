@@ -6,6 +6,7 @@ given vectors are put back, so volume and stress refer to the cell of the user.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,13 @@ from mace_smile.errors import UserError
 from mace_smile.model.net_charge import NetChargeRule
 from mace_smile.model.options import SmileOptions
 from mace_smile.physics.boundaries import check_slab_axis, check_volume, model_axes
-from mace_smile.physics.polarization import wrap_at_vacuum_gap
+from mace_smile.physics.polarization import slab_normal, wrap_at_vacuum_gap
 
 #: Smallest vacuum in A across which atoms of a slab are taken to be stored in another image: wider
 #: than the layers of a solid, or a film and a wall, are apart.
 MINIMUM_VACUUM_GAP = 4.0
+#: Distance in A below which two atoms are at one place.
+SMALLEST_DISTANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,25 @@ def restore_cell(data: AtomicData, config: Configuration) -> AtomicData:
     return data
 
 
+def own_slab_cell(config: Configuration, cutoff: float) -> Configuration:
+    """A configuration whose neighbour list is that of the slab, if it is one.
+
+    MACE replaces the cell vector that is not periodic by a Cartesian axis, which may lie in the
+    plane of the slab. Here it is along the normal, and so long that no neighbour is across it.
+
+    :param config: prepared configuration.
+    :param cutoff: of the neighbour list in A.
+    :return: periodic along all axes for a slab, else ``config``.
+    """
+    if sum(config.pbc) != 2:
+        return config
+    axis = list(config.pbc).index(False)
+    cell = np.array(config.cell, dtype=float)
+    normal = slab_normal(torch.from_numpy(cell), axis).numpy()
+    cell[axis] = (np.ptp(config.positions @ normal) + 2.0 * cutoff + 1.0) * normal
+    return dataclasses.replace(config, cell=cell, pbc=(True, True, True))
+
+
 def add_coulomb_edges(data: AtomicData, config: Configuration, cutoff: float | None) -> AtomicData:
     """Add the neighbour list of the real-space Coulomb sum, if it has one of its own.
 
@@ -184,18 +206,49 @@ def add_coulomb_edges(data: AtomicData, config: Configuration, cutoff: float | N
         ``coulomb_unit_shifts`` ``(n_edges, 3)``.
     """
     if cutoff is not None:
+        whole = own_slab_cell(config, cutoff)
         edge_index, _, unit_shifts, _ = get_neighborhood(
-            positions=config.positions, cutoff=cutoff, pbc=config.pbc, cell=np.array(config.cell)
+            positions=whole.positions, cutoff=cutoff, pbc=whole.pbc, cell=np.array(whole.cell)
         )
         data[quantities.COULOMB_EDGE_INDEX] = torch.tensor(edge_index, dtype=torch.long)
         data[quantities.COULOMB_UNIT_SHIFTS] = torch.tensor(unit_shifts, dtype=data.cell.dtype)
     return data
 
 
-def finish_data(
-    data: AtomicData, config: Configuration, coulomb_cutoff: float | None
+def check_distances(data: AtomicData, config: Configuration) -> None:
+    """Refuse atoms at one place, whose forces are not numbers.
+
+    :raises UserError: naming the two atoms.
+    """
+    sender, receiver = data.edge_index
+    vectors = data.positions[receiver] - data.positions[sender] + data.shifts
+    same = torch.nonzero(torch.linalg.norm(vectors, dim=1) < SMALLEST_DISTANCE).flatten()
+    if same.numel() > 0:
+        first, second = int(sender[same[0]]), int(receiver[same[0]])
+        raise UserError(
+            f"{describe(config)}: the atoms {first} and {second} are at the same place; remove one"
+        )
+
+
+def structure_data(
+    from_config: Callable[..., AtomicData],
+    config: Configuration,
+    cutoff: float,
+    coulomb_cutoff: float | None,
+    **kwargs: Any,
 ) -> AtomicData:
-    """What every structure gets after ``AtomicData.from_config``, by whichever way it came."""
+    """A prepared configuration as an entry of a batch, by whichever way it came.
+
+    :param from_config: ``AtomicData.from_config``.
+    :param config: from :func:`prepare_configuration`.
+    :param cutoff: of the backbone in A.
+    :param coulomb_cutoff: of the neighbour list of the Coulomb sum in A; None if it has none.
+    :param kwargs: more arguments of ``from_config``.
+    :raises UserError: for two atoms at one place.
+    """
+    data = from_config(own_slab_cell(config, cutoff), cutoff=cutoff, **kwargs)
+    data.pbc = torch.tensor([list(config.pbc)])
+    check_distances(data, config)
     return add_coulomb_edges(restore_cell(data, config), config, coulomb_cutoff)
 
 
@@ -243,8 +296,14 @@ def atomic_data(
         )
     settings = settings or StructureSettings()
     config = complete_given_charges(prepare_configuration(config, settings))
-    data = AtomicData.from_config(config, z_table=z_table, cutoff=cutoff, heads=heads)
-    return finish_data(data, config, settings.coulomb_cutoff)
+    return structure_data(
+        AtomicData.from_config,
+        config,
+        cutoff,
+        settings.coulomb_cutoff,
+        z_table=z_table,
+        heads=heads,
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -146,7 +146,7 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
 
 
 def check_net_charge(smile: SmileOptions, r_max: float, options: ExportOptions) -> None:
-    """Say what the background costs that neutralises a total charge in periodic cells.
+    """Say what a total charge costs in periodic cells.
 
     :param smile: options of the model.
     :param r_max: cutoff of its backbone in A.
@@ -154,22 +154,22 @@ def check_net_charge(smile: SmileOptions, r_max: float, options: ExportOptions) 
     :raises UserError: where the model was trained with ``--net_charge error`` and the stored
         boundary allows periodic cells.
     """
-    coefficient = NetChargeRule.of_model(smile, r_max).coefficient
-    term = coefficient * options.total_charge**2
-    if term == 0.0 or options.boundary not in ("auto", "periodic"):
+    rule = NetChargeRule.of_model(smile, r_max)
+    charge = options.total_charge
+    if charge == 0.0 or not rule.needs_background or options.boundary not in ("auto", "periodic"):
         return
     if smile.net_charge == "error":
         raise UserError(
-            f"`--total_charge` is {options.total_charge:g}, but the model was trained with "
+            f"`--total_charge` is {charge:g}, but the model was trained with "
             f"--net_charge error and `--boundary {options.boundary}` allows periodic cells; export "
-            "with --boundary slab or open, without --total_charge, or train with --net_charge warn"
+            "without --total_charge, with --boundary open (or slab) if the structures have no "
+            "other boundary, or train with --net_charge warn"
         )
     logger.warning(
         "in cells that are periodic along three axes a uniform background neutralises the total "
-        "charge of %g e: its term is %.3g eV A^3 / V (%.3g eV at 1000 A^3); %s",
-        options.total_charge,
-        term,
-        term / 1000.0,
+        "charge of %g e: at a volume of 1000 A^3 (less in larger cells) %s; %s",
+        charge,
+        rule.energies(charge, 1000.0).describe(),
         CONSEQUENCE,
     )
 

@@ -82,11 +82,15 @@ def test_born_charges_obey_the_acoustic_sum_rule():
         assert np.abs(frame.arrays["REF_becs"].sum(axis=0)).max() < 4e-3
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "examples").glob("*/train.yaml")]),
+    ids=lambda p: p.name,
+)
 def test_configs_parse_with_the_real_parser(path):
     arguments = ["--config", str(path), "--name", "test", "--train_file", "train.xyz"]
     args = build_parser().parse_args(arguments)
-    assert options_from_args(args).has_born_charges
+    assert options_from_args(args).has_charges
 
 
 def test_conventions_agree_with_the_table_of_quantities():

@@ -1,10 +1,21 @@
 """Structures that are refused on their way into a batch, each with a remedy."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 from mace.data import KeySpecification, config_from_atoms
 
-from helpers import R_MAX, bulk_water, make_model, open_water, slab_water
+from helpers import (
+    R_MAX,
+    bulk_water,
+    energy_of,
+    make_batch,
+    make_model,
+    open_water,
+    slab_water,
+)
 from mace_smile.calculator import SmileCalculator
 from mace_smile.errors import UserError
 from mace_smile.evaluation.evaluator import ModelEvaluator
@@ -36,8 +47,8 @@ def with_cell(atoms, axis, vector, pbc=None):
         (with_cell(bulk_water(), 2, [6.9, 6.3, 1e-4]), "lie in one plane, so the cell has no volu"),
         (with_cell(slab_water(), 1, [12.4, 0, 0]), "are parallel, so the slab has no area; give"),
         (with_cell(slab_water(), 2, [1.0, 5, 0]), r"lies in the plane.*`atoms.cell\[2\] = 0`"),
-        (with_cell(slab_water(), 2, [0.1, 0, 18]), r"`atoms.cell\[2\] = \[0.0, 0.0, 18.0\]`: not"),
-        (with_cell(slab_water(), 2, [1, 2, -18]), r"`atoms.cell\[2\] = \[0.0, 0.0, -18.0\]`"),
+        (with_cell(slab_water(), 2, [0.1, 0, 18]), r"first make.*; then.*\[2\] = \[0, 0, 18\]`"),
+        (with_cell(slab_water(), 2, [1, 2, -18]), r"`atoms.cell\[2\] = \[0, 0, -18\]`"),
         (with_cell(slab_water(), 2, [0, 0, np.inf]), "not finite numbers"),
     ],
 )
@@ -46,15 +57,22 @@ def test_cells_that_cannot_be_right_are_refused(atoms, message):
         prepare(atoms)
 
 
-def test_perpendicular_axis_of_the_message_gives_the_same_slab():
+@pytest.mark.parametrize("height", [18.0, 18.1])
+def test_steps_of_the_message_give_the_same_slab(height):
     slab = slab_water()
-    slab.positions[:, 2] += 9.0
-    slab.wrap(pbc=True)  # cut by the cell boundary
-    tilted = with_cell(slab, 2, [2.0, 1.0, 18.0])
-    with pytest.raises(UserError, match="make it perpendicular"):
+    slab.cell[2] = [0.0, 0.0, height]
+    tilted = slab.copy()
+    tilted.cell[2] = [2.0, 1.0, height]
+    is_cut = slab.positions[:, 2] > slab.positions[:, 2].mean()
+    tilted.positions[is_cut] -= tilted.cell[2]  # stored across the boundary
+    with pytest.raises(UserError, match="make the vector perpendicular") as refusal:
         prepare(tilted)
-    tilted.cell[2] = [0.0, 0.0, 18.0]
-    np.testing.assert_array_equal(prepare(tilted).positions, prepare(slab).positions)
+    tilted.positions[is_cut] += tilted.cell[2]
+    numbers = re.search(r"`atoms.cell\[2\] = \[(.*)\]`", str(refusal.value)).group(1)
+    assert numbers == f"0, 0, {height:g}"
+    tilted.cell[2] = [float(number) for number in numbers.split(", ")]
+    wanted, found = prepare(slab).positions, prepare(tilted).positions
+    np.testing.assert_allclose(found - found[0], wanted - wanted[0], rtol=0, atol=1e-12)
 
 
 def test_slabs_that_lie_in_any_direction_are_accepted():
@@ -157,3 +175,32 @@ def test_net_charges_are_refused_where_the_model_says_so():
         prepare(atoms, net_charge="error")
     atoms.info["total_charge"] = 0.0
     prepare(atoms, net_charge="error")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_slabs_do_not_depend_on_the_order_of_their_cell_vectors(order):
+    """MACE puts a Cartesian axis in place of the vector that is not periodic."""
+    model = make_model(coulomb_terms="full", coulomb_cutoff=5.0)
+    expected = energy_of(model, slab_water())
+    atoms = slab_water()
+    atoms.set_cell(atoms.cell.array[list(order)])
+    atoms.pbc = np.array([True, True, False])[list(order)]
+    assert energy_of(model, atoms) == pytest.approx(expected, abs=1e-10)
+    atoms.cell[order.index(2)] = 0.0
+    assert energy_of(model, atoms) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("angle", [90.0, 89.999, 30.0])
+def test_slabs_do_not_depend_on_their_orientation(angle):
+    model = make_model(coulomb_terms="full", coulomb_cutoff=5.0)
+    expected = energy_of(model, slab_water())
+    atoms = slab_water()
+    atoms.rotate(angle, "y", rotate_cell=True)
+    assert energy_of(model, atoms) == pytest.approx(expected, abs=1e-8)
+
+
+def test_two_atoms_at_one_place_are_refused():
+    atoms = slab_water()
+    atoms.positions[7] = atoms.positions[3]
+    with pytest.raises(UserError, match="the atoms 3 and 7 are at the same place; remove one"):
+        make_batch([atoms], make_model())

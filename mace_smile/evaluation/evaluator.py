@@ -17,9 +17,9 @@ from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.structures import (
     StructureSettings,
     check_elements,
-    finish_data,
     input_keys,
     prepare_configuration,
+    structure_data,
 )
 from mace_smile.training.labels import LabelSettings, check_labels, complete_labels
 
@@ -96,13 +96,17 @@ class ModelEvaluator:
             raise UserError(f"{name}: {error}") from error
         total_charge = config.properties.get(quantities.TOTAL_CHARGE)
         self.net_charge_warning.check(total_charge, config.cell, config.pbc, name)
-        data = AtomicData.from_config(
-            config,
-            z_table=self.z_table,
-            cutoff=float(self.model.r_max),
-            heads=self.model.heads,
-        )
-        return finish_data(data, config, self.settings.structure.coulomb_cutoff)
+        try:
+            return structure_data(
+                AtomicData.from_config,
+                config,
+                float(self.model.r_max),
+                self.settings.structure.coulomb_cutoff,
+                z_table=self.z_table,
+                heads=self.model.heads,
+            )
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
 
     def outputs(
         self, frames: list[ase.Atoms], batch_size: int = 8, progress: bool = False

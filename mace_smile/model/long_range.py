@@ -69,12 +69,11 @@ class LearnedReadout(torch.nn.Module):
 
     :param n_channels: charges of each atom.
     :param width: of the hidden layer.
-    :param smearing: width of the Gaussian charges in A; it sets the unit of potentials.
     """
 
-    def __init__(self, n_channels: int, width: int, smearing: float) -> None:
+    def __init__(self, n_channels: int, width: int) -> None:
         super().__init__()
-        self.potential_unit = COULOMB_CONSTANT / smearing
+        self.potential_unit = COULOMB_CONSTANT  # that of a charge at 1 A, in V
         self.hidden = torch.nn.Linear(2 * n_channels, width)
         self.output = torch.nn.Linear(width, n_channels)
         # Near the physical readout at the start, with a gradient for every parameter.

@@ -1,15 +1,20 @@
-"""Net charges of periodic cells: what the background that neutralises them costs.
+"""Net charges of periodic cells: what the images and the background that neutralises them cost.
 
 A periodic cell has a finite energy only when it is neutral. The sum therefore adds a uniform
-background to a net charge Q, whose interaction with the Gaussian charges of width sigma is
+background to a net charge Q, the physical charge divided by the scale s of the energy charges.
+The images of the charge, together with the background, change the energy by
 
 .. math::
 
-    U = -\\pi k_e \\sigma^2 Q^2 / V ,
+    U = -2.837297 \\frac{k_e Q^2}{2 V^{1/3}}
 
-Q being the physical charge divided by the scale s of the energy charges. It depends on the
-volume and on sigma, so energies of cells of different charge are comparable only with a
-correction. Slabs and open structures need no background.
+(Leslie and Gillan 1985, 10.1088/0022-3719/18/5/005; exact for a point charge in a cubic cell
+much wider than sigma, about right for others). With ``long_range`` terms, of which the width
+sigma is a part, the background term in it is :math:`-\\pi k_e \\sigma^2 Q^2 / V`; with ``full``
+terms sigma is numerics, and such a term means nothing by itself. All this depends on the
+volume, so energies of cells of different charge are comparable only with a correction. Open
+structures have neither images nor a background. Slabs need no background, but their images in
+the plane remain: :math:`-1.95\\,k_e Q^2 / L` in a square cell of side L.
 """
 
 import math
@@ -26,10 +31,40 @@ from mace_smile.model.options import SmileOptions
 from mace_smile.physics.boundaries import model_axes
 from mace_smile.physics.electrostatics import COULOMB_CONSTANT
 
+#: Madelung constant of one charge in a uniform background, in a cubic cell.
+CUBIC_MADELUNG = 2.837297
 CONSEQUENCE = (
     "energies of cells of different charge can be compared only with a correction for the "
     "background and for the images of the charge"
 )
+
+
+@dataclass(frozen=True)
+class BackgroundEnergy:
+    """What a net charge costs in a periodic cell."""
+
+    images: float
+    """Estimate of the energy of the images with the background, in eV, always negative."""
+    background: float | None = None
+    """The part that is the background term, in eV; None with ``full`` terms."""
+
+    @classmethod
+    def largest(cls, energies: Sequence["BackgroundEnergy"]) -> "BackgroundEnergy":
+        """The largest of each, of several structures (at least one) of one model."""
+        terms = [energy.background for energy in energies if energy.background is not None]
+        return cls(min(energy.images for energy in energies), min(terms, default=None))
+
+    def describe(self, limit: str = "") -> str:
+        """The energies in words.
+
+        :param limit: put before the numbers, such as ``"up to "``.
+        """
+        images = (
+            f"the images with the background change the energy by {limit}about {self.images:.3g} eV"
+        )
+        if self.background is None:
+            return images
+        return f"the background term is {limit}{self.background:.3g} eV, and {images}"
 
 
 @dataclass(frozen=True)
@@ -38,8 +73,12 @@ class NetChargeRule:
 
     action: str = "warn"
     """``warn`` or ``error``."""
-    coefficient: float = 0.0
-    """-pi k_e sigma^2 / s^2 in eV A^3 / e^2; zero where the model has no such term."""
+    needs_background: bool = False
+    """Whether the model has a Coulomb energy, with a net charge that is known beforehand."""
+    scale: float = 1.0
+    """Factor s from energy charges to physical charges."""
+    smearing: float | None = None
+    """Width sigma of the charges in A where it is physics (``long_range``), else None."""
     boundary: str = "auto"
     """Boundary of the model."""
     slab_axis: int = 2
@@ -54,14 +93,35 @@ class NetChargeRule:
         :param r_max: cutoff of the backbone in A.
         :raises ValueError: for an accuracy of the sum that cannot be reached.
         """
-        coefficient = 0.0
-        if options.has_electrostatics and options.total_charge_constraint == "exact":
+        needs_background = options.has_electrostatics and options.total_charge_constraint == "exact"
+        smearing = None
+        if needs_background and options.coulomb_terms == "long_range":
             smearing = options.coulomb_parameters(r_max).smearing
-            coefficient = -math.pi * COULOMB_CONSTANT * (smearing / options.scale) ** 2
-        return cls(options.net_charge, coefficient, options.boundary, options.slab_axis)
+        return cls(
+            action=options.net_charge,
+            needs_background=needs_background,
+            scale=options.scale,
+            smearing=smearing,
+            boundary=options.boundary,
+            slab_axis=options.slab_axis,
+        )
 
-    def background_energy(self, total_charge: Any, cell: Any, pbc: Sequence[bool]) -> float:
-        """Energy of the background in eV; 0 for a neutral structure or one that needs none.
+    def energies(self, total_charge: float, volume: float) -> BackgroundEnergy:
+        """What a charge costs in a cell that is periodic along three axes.
+
+        :param total_charge: physical charge in e.
+        :param volume: of the cell in A^3.
+        """
+        coulomb = COULOMB_CONSTANT * (total_charge / self.scale) ** 2
+        images = -0.5 * CUBIC_MADELUNG * coulomb / volume ** (1.0 / 3.0)
+        if self.smearing is None:
+            return BackgroundEnergy(images)
+        return BackgroundEnergy(images, -math.pi * coulomb * self.smearing**2 / volume)
+
+    def background_energy(
+        self, total_charge: Any, cell: Any, pbc: Sequence[bool]
+    ) -> BackgroundEnergy | None:
+        """What the net charge of a structure costs; None for one that needs no background.
 
         :param total_charge: physical charge in e; None is 0.
         :param cell: lattice vectors in rows, shape ``(3, 3)``, in A, with a volume where the
@@ -71,18 +131,18 @@ class NetChargeRule:
         """
         charge = 0.0 if total_charge is None else float(total_charge)
         axes = model_axes(torch.tensor([bool(flag) for flag in pbc]), self.boundary, self.slab_axis)
-        if charge == 0.0 or self.coefficient == 0.0 or not bool(axes.all()):
-            return 0.0
+        if charge == 0.0 or not self.needs_background or not bool(axes.all()):
+            return None
         volume = abs(float(np.linalg.det(np.asarray(cell, dtype=float).reshape(3, 3))))
-        energy = self.coefficient * charge**2 / volume
+        energies = self.energies(charge, volume)
         if self.action == "error":
             raise UserError(
                 f"the net charge is {charge:g} e in a cell that is periodic along three axes, "
-                f"where a uniform background neutralises it (its term is {energy:.3g} eV); make "
-                "the structure neutral (for example by counter-ions), give it a slab or open "
-                "boundary by its pbc, or train the model with --net_charge warn"
+                f"where a uniform background neutralises it ({energies.describe()}); make the "
+                "structure neutral (for example by counter-ions), give it an open boundary by its "
+                "pbc if it is isolated, or train the model with --net_charge warn"
             )
-        return energy
+        return energies
 
 
 class NetChargeWarning:
@@ -102,12 +162,12 @@ class NetChargeWarning:
             :meth:`NetChargeRule.background_energy`.
         :raises UserError: for a net charge where the rule is ``error``.
         """
-        energy = self.rule.background_energy(total_charge, cell, pbc)
-        if energy != 0.0 and not self.is_told:
+        energies = self.rule.background_energy(total_charge, cell, pbc)
+        if energies is not None and not self.is_told:
             self.is_told = True
             warnings.warn(
                 f"{name} has a net charge of {float(total_charge):g} e in a cell that is periodic "
-                "along three axes, where a uniform background neutralises it: its term -pi k_e "
-                f"sigma^2 Q^2 / V is {energy:.3g} eV; {CONSEQUENCE} (said once)",
+                "along three axes, where a uniform background neutralises it: "
+                f"{energies.describe()}; {CONSEQUENCE} (said once)",
                 stacklevel=3,
             )

@@ -109,9 +109,7 @@ class SmileMACE(torch.nn.Module):
                     layers, n_elements, n_channels - 1, width
                 )
             if self.has_learned_readout:
-                self.charge_heads["long_range_readout"] = LearnedReadout(
-                    n_channels, width, parameters.smearing
-                )
+                self.charge_heads["long_range_readout"] = LearnedReadout(n_channels, width)
 
     def forward(
         self,

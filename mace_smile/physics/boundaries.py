@@ -78,6 +78,11 @@ def check_volume(
         )
 
 
+def length_text(length: float) -> str:
+    """A length in A with up to six decimals; TorchScript has no shorter way, and no ``%g``."""
+    return ("%f" % (length)).rstrip("0").rstrip(".")  # noqa: UP031
+
+
 def check_slab_axis(cell: torch.Tensor, axes: torch.Tensor, largest: float = LARGEST_TILT) -> None:
     """Refuse slabs whose third cell vector, if they have one, is not along the normal.
 
@@ -99,9 +104,10 @@ def check_slab_axis(cell: torch.Tensor, axes: torch.Tensor, largest: float = LAR
         vectors = cell.detach().to(torch.device("cpu"), torch.float64)
         normal = slab_normal(vectors, axis)
         wanted = torch.round((vectors[axis] @ normal) * normal * 1e6) / 1e6 + 0.0
-        x, y, z = float(wanted[0]), float(wanted[1]), float(wanted[2])
+        x, y, z = [length_text(float(wanted[i])) for i in range(3)]
         raise ValueError(
-            f"cell vector {axis}, across the slab, is not perpendicular to the other two; make it "
-            f"perpendicular, in ASE by `atoms.cell[{axis}] = [{x}, {y}, {z}]`: nothing else "
-            "changes, as the slab does not repeat along it"
+            f"cell vector {axis}, across the slab, is not perpendicular to the other two; first "
+            "make the slab whole: bring atoms that are stored across this boundary together by the "
+            "old vector; then make the vector perpendicular, in ASE by "
+            f"`atoms.cell[{axis}] = [{x}, {y}, {z}]`, as the slab does not repeat along it"
         )

@@ -52,9 +52,8 @@ class Electrostatics(torch.nn.Module):
     :param parameters: from :func:`~mace_smile.physics.parameters.choose_parameters`.
     """
 
-    # How the sum of a structure is done; other numbers are those of a mesh.
-    OPEN: Final[int] = 0
-    EWALD: Final[int] = 1
+    # Numbers of :meth:`kinds`: negative ones are open, those from here on are meshes.
+    FIRST_MESH: Final[int] = 1048576
 
     def __init__(self, parameters: CoulombParameters) -> None:
         super().__init__()
@@ -124,12 +123,8 @@ class Electrostatics(torch.nn.Module):
                 "a periodic structure has cell vectors that span no volume; give three "
                 "independent cell vectors, or set pbc to False"
             )
-        n_atoms = torch.bincount(batch, minlength=cells.shape[0])
-        kinds = self.mesh.mesh_numbers(cells)
-        kinds = kinds.masked_fill(n_atoms <= self.ewald_atoms, self.EWALD)
-        kinds = kinds.masked_fill(is_open, self.OPEN)
-
-        # Structures of one kind, and with meshes of one size, go through one call.
+        # Structures of one kind go through one call.
+        kinds = self.kinds(cells, is_open, batch)
         potential = correction
         present = torch.unique(kinds)
         for number in range(present.shape[0]):
@@ -153,6 +148,26 @@ class Electrostatics(torch.nn.Module):
                 vectors = vectors + (targets - positions)[edge_index[1, edges]]
             potential = potential + self.real_space(charges, edge_index[:, edges], vectors)
         return potential
+
+    def kinds(
+        self, cells: torch.Tensor, is_open: torch.Tensor, batch: torch.Tensor
+    ) -> torch.Tensor:
+        """How each sum is done: a number that is equal for structures that share a call.
+
+        Structures of a call are filled up to the largest, so those of one call are alike: within
+        a factor of two in the number of atoms, and of waves along each axis (Ewald), or with
+        meshes of one size.
+
+        :param is_open: shape ``(n_graphs,)``, bool; the others as in :meth:`forward`.
+        :return: shape ``(n_graphs,)``, int64.
+        """
+        n_atoms = torch.bincount(batch, minlength=cells.shape[0])
+        atoms = torch.floor(torch.log2(n_atoms.clamp(min=1).to(torch.float64))).to(torch.int64)
+        waves = torch.floor(torch.log2(self.ewald.limits(cells) + 1.0)).to(torch.int64)
+        waves = waves.clamp(max=15)  # (n_graphs, 3)
+        ewald = ((atoms * 16 + waves[:, 0]) * 16 + waves[:, 1]) * 16 + waves[:, 2]
+        kinds = torch.where(n_atoms <= self.ewald_atoms, ewald, self.mesh.mesh_numbers(cells))
+        return torch.where(is_open, -1 - atoms, kinds)
 
     def slab_terms(
         self,
@@ -209,10 +224,10 @@ class Electrostatics(torch.nn.Module):
         starts = torch.cumsum(n_atoms, dim=0) - n_atoms
         places = torch.arange(batch.shape[0], device=batch.device) - starts[batch]
         slots = batch * size + places
-        if kind == self.OPEN:
+        if kind < 0:
             return self.open_sum(charges, positions, targets, n_graphs, slots, size)
         volumes = cell_volumes(cells)
-        if kind == self.EWALD:
+        if kind < self.FIRST_MESH:
             potential = self.ewald(charges, positions, targets, cells, volumes, slots, size)
         else:
             potential = self.mesh(charges, positions, targets, cells, volumes, batch)

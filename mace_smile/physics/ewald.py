@@ -66,9 +66,7 @@ class EwaldSum(torch.nn.Module):
         n_graphs = cells.shape[0]
         n_channels = charges.shape[1]
         inverse_cells = torch.linalg.inv(cells)
-        # |n_a| <= k_max |a_a| / 2 pi for every vector of length k_max
-        lengths = torch.linalg.norm(cells.detach(), dim=-1)
-        own_limits = torch.floor(lengths / self.lr_wavelength).to(torch.long)  # (g, 3)
+        own_limits = self.limits(cells)
         limits = own_limits.max(dim=0).values
         phases = self.phases(positions, inverse_cells, limits, slots, size)
         target_phases = phases
@@ -94,6 +92,12 @@ class EwaldSum(torch.nn.Module):
         signs = torch.tensor([1.0, -1.0], dtype=charges.dtype, device=charges.device)
         potential = (summed * (target_phases[2] * signs).unsqueeze(-2)).sum(dim=[2, 4])
         return potential.flatten(0, 1)[slots]
+
+    def limits(self, cells: torch.Tensor) -> torch.Tensor:
+        """Largest whole numbers of the reciprocal vectors of each structure, ``(n_graphs, 3)``."""
+        # |n_a| <= k_max |a_a| / 2 pi for every vector of length k_max
+        lengths = torch.linalg.norm(cells.detach(), dim=-1)
+        return torch.floor(lengths / self.lr_wavelength).to(torch.long)
 
     def phases(
         self,

@@ -95,6 +95,7 @@ class MeshSum(torch.nn.Module):
         :return: shape ``(n_atoms, n_channels)``, in V.
         """
         n_graphs, n_channels = cells.shape[0], charges.shape[1]
+        self.check_sizes(cells)
         numbers = self.mesh_sizes(cells[:1])[0]
         sizes = [int(numbers[0]), int(numbers[1]), int(numbers[2])]
         inverse_cells = torch.linalg.inv(cells)
@@ -126,6 +127,18 @@ class MeshSum(torch.nn.Module):
         lengths = torch.linalg.norm(cells.detach(), dim=-1)
         places = torch.searchsorted(self.sizes, lengths / self.mesh_spacing)
         return self.sizes[places.clamp(max=self.sizes.numel() - 1)].to(torch.long)
+
+    def check_sizes(self, cells: torch.Tensor) -> None:
+        """Refuse cells whose mesh would be larger than any this package builds.
+
+        :raises ValueError: with the length, the spacing and the remedy.
+        """
+        longest = float(torch.linalg.norm(cells.detach(), dim=-1).max())
+        if longest > self.largest * self.mesh_spacing:
+            raise ValueError(
+                f"a cell vector is {longest} A long, which is more than {self.largest} times the "
+                f"mesh spacing of {self.mesh_spacing} A; use a larger mesh_spacing or smearing"
+            )
 
     def mesh_numbers(self, cells: torch.Tensor) -> torch.Tensor:
         """A number above 1 for each structure, equal for meshes of equal size, ``(n_graphs,)``."""

@@ -99,7 +99,7 @@ def choose_parameters(
         (``pme``) of the smearing, accurate to 8e-5, 2e-5 and 2e-6, or what ``accuracy`` asks
         for.
     :param accuracy: wanted relative error of the forces, between 0 and 1.
-    :param slab_vacuum: as in :class:`CoulombParameters`.
+    :param slab_vacuum: as in :class:`CoulombParameters`; ``accuracy`` may ask for more.
     :raises ValueError: when the accuracy cannot be reached with what is given by hand; the
         message says what would reach it.
     """
@@ -111,6 +111,8 @@ def choose_parameters(
             f"`electrostatics_accuracy` is {accuracy} but must be positive and below 0.1, the "
             "relative error of the forces; 1e-6 is common"
         )
+    if accuracy is not None:
+        slab_vacuum = max(slab_vacuum, -math.log(accuracy) / (2.0 * math.pi))
     if smearing is None:
         smearing = 1.0 if terms == "long_range" else _splitting_width(cutoff, accuracy)
     elif terms == "full" and accuracy is not None:
@@ -119,13 +121,12 @@ def choose_parameters(
         lr_wavelength = _wavelength(smearing, accuracy)
     elif accuracy is not None and method in ("ewald", "auto"):
         _check_wavelength(smearing, lr_wavelength, accuracy)
-    mesh = "pme" if method == "pme" else "p3m"
     if mesh_spacing is None:
         mesh_spacing = DEFAULT_MESH_SPACINGS.get(method, 1.0) * smearing
         if accuracy is not None and method != "ewald":
-            mesh_spacing = _mesh_spacing(mesh, smearing, accuracy)
+            mesh_spacing = _mesh_spacing(method, smearing, accuracy)
     elif accuracy is not None and method != "ewald":
-        _check_mesh_spacing(mesh, smearing, mesh_spacing, accuracy)
+        _check_mesh_spacing(method, smearing, mesh_spacing, accuracy)
     return CoulombParameters(
         method, terms, smearing, lr_wavelength, mesh_spacing, cutoff, slab_vacuum
     )
@@ -189,26 +190,28 @@ def _check_wavelength(smearing: float, lr_wavelength: float, accuracy: float) ->
         )
 
 
-def _mesh_spacing(mesh: str, smearing: float, accuracy: float) -> float:
+def _mesh_spacing(method: str, smearing: float, accuracy: float) -> float:
     """Mesh spacing in A for an accuracy."""
-    factor, power = MESH_ERRORS[mesh]
+    factor, power = MESH_ERRORS["pme" if method == "pme" else "p3m"]
     ratio = min((accuracy / factor) ** (1.0 / power), 1.0)
     if ratio < FINEST_MESH:
         reached = factor * FINEST_MESH**power
+        digit = 10.0 ** (math.floor(math.log10(reached)) - 1)
+        name = "auto (P3M for large structures)" if method == "auto" else method
         raise ValueError(
             f"`electrostatics_accuracy` {accuracy:g} cannot be reached with `electrostatics` "
-            f"{mesh}, whose finest mesh here reaches {reached:.1e}; use `electrostatics` ewald, "
-            "or a lower accuracy"
+            f"{name}, whose finest mesh here reaches {reached:.2e}; use `electrostatics` ewald, "
+            f"or an accuracy of at least {math.ceil(reached / digit) * digit:.1e}"
         )
     return ratio * smearing
 
 
-def _check_mesh_spacing(mesh: str, smearing: float, mesh_spacing: float, accuracy: float) -> None:
+def _check_mesh_spacing(method: str, smearing: float, mesh_spacing: float, accuracy: float) -> None:
     """Refuse a mesh too coarse for the smearing."""
-    error = mesh_error(mesh, smearing, mesh_spacing)
+    error = mesh_error("pme" if method == "pme" else "p3m", smearing, mesh_spacing)
     if error > accuracy:
         raise ValueError(
             f"`electrostatics_accuracy` {accuracy:g} cannot be reached with `mesh_spacing` "
             f"{mesh_spacing:g} A and `smearing` {smearing:g} A, which reach {error:.1e}; use a "
-            f"spacing of at most {_mesh_spacing(mesh, smearing, accuracy):.3g} A, or leave it out"
+            f"spacing of at most {_mesh_spacing(method, smearing, accuracy):.3g} A, or leave it out"
         )

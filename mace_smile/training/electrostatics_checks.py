@@ -73,17 +73,14 @@ def check_electrostatics(options: SmileOptions, r_max: float) -> tuple[str, ...]
         parameters = options.coulomb_parameters(r_max)
     except ValueError as error:
         raise as_flags(error) from error
-    if options.electrostatics_accuracy is not None or options.boundary == "open":
-        return ()
-    return tuple(
-        sentence
-        for sentence in (
-            _check_smearing(options, parameters),
+    sentences = [_missing_beyond_cutoff(options, parameters)]
+    if options.electrostatics_accuracy is None and options.boundary != "open":
+        sentences += [
+            _check_real_space(options, parameters),
             _check_wavelength(options, parameters),
             _check_mesh(options, parameters),
-        )
-        if sentence
-    )
+        ]
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def _judge(flag: str, value: float, left_out: float, what: str, remedy: str) -> str:
@@ -97,20 +94,14 @@ def _judge(flag: str, value: float, left_out: float, what: str, remedy: str) -> 
     return sentence if left_out > NOTABLE_ERROR else ""
 
 
-def _check_smearing(options: SmileOptions, parameters: CoulombParameters) -> str:
-    """What a smearing given by hand leaves out at the cutoff."""
-    if options.smearing is None:
+def _missing_beyond_cutoff(options: SmileOptions, parameters: CoulombParameters) -> str:
+    """What a smearing of ``long_range`` terms leaves undescribed beyond the cutoff.
+
+    This is no matter of the sum, so its accuracy and the boundary do not count.
+    """
+    if options.smearing is None or parameters.terms != "long_range":
         return ""
     smearing, cutoff = parameters.smearing, parameters.cutoff
-    if parameters.terms == "full":
-        return _judge(
-            "--smearing",
-            smearing,
-            real_space_error(smearing, cutoff),
-            f"of the forces, as the real-space part ends at {cutoff:g} A",
-            f"use at most {cutoff / DEFAULT_CUTOFF:.3g} A, a larger --coulomb_cutoff, or leave it "
-            "out",
-        )
     missing = float(erfc(cutoff / (math.sqrt(2.0) * smearing)))
     if missing <= NOTABLE_ERROR:
         return ""
@@ -118,6 +109,20 @@ def _check_smearing(options: SmileOptions, parameters: CoulombParameters) -> str
         f"--smearing {smearing:g} A is wide: at the cutoff of {cutoff:g} A, beyond which the "
         f"network sees no pairs, it leaves out {missing:.1e} of the Coulomb interaction; 1 A is "
         "common"
+    )
+
+
+def _check_real_space(options: SmileOptions, parameters: CoulombParameters) -> str:
+    """What a smearing of ``full`` terms leaves out of the real-space part."""
+    if options.smearing is None or parameters.terms != "full":
+        return ""
+    smearing, cutoff = parameters.smearing, parameters.cutoff
+    return _judge(
+        "--smearing",
+        smearing,
+        real_space_error(smearing, cutoff),
+        f"of the forces, as the real-space part ends at {cutoff:g} A",
+        f"use at most {cutoff / DEFAULT_CUTOFF:.3g} A, a larger --coulomb_cutoff, or leave it out",
     )
 
 
@@ -138,11 +143,11 @@ def _check_mesh(options: SmileOptions, parameters: CoulombParameters) -> str:
     """What a mesh given by hand leaves out."""
     if options.mesh_spacing is None or not parameters.uses_mesh:
         return ""
-    mesh = parameters.mesh_method
+    default = DEFAULT_MESH_SPACINGS[options.electrostatics] * parameters.smearing
     return _judge(
         "--mesh_spacing",
         parameters.mesh_spacing,
-        mesh_error(mesh, parameters.smearing, parameters.mesh_spacing),
+        mesh_error(parameters.mesh_method, parameters.smearing, parameters.mesh_spacing),
         f"of the forces of charges smeared by {parameters.smearing:g} A",
-        f"use at most {DEFAULT_MESH_SPACINGS[mesh] * parameters.smearing:.3g} A, or leave it out",
+        f"use at most {default:.3g} A, or leave it out",
     )

@@ -163,7 +163,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "net_charge",
         "what to do about a net charge in a cell that is periodic along three axes: warn, with the "
-        "size of the background term, or error (default: warn)",
+        "size of its effect, or error (default: warn)",
         choices=NET_CHARGES,
         needs=(ENERGY, KNOWN_NET_CHARGE, PERIODIC),
     ),

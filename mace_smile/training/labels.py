@@ -21,8 +21,8 @@ from mace_smile.physics.boundaries import model_axes
 from mace_smile.structures import (
     StructureSettings,
     complete_given_charges,
-    finish_data,
     prepare_configuration,
+    structure_data,
 )
 
 AXES = "xyz"
@@ -182,7 +182,14 @@ def with_complete_labels(
         **kwargs: Any,
     ) -> AtomicData:
         prepared = complete_labels(prepare_configuration(config, settings.structure), settings)
-        data = from_config(prepared, z_table=z_table, cutoff=cutoff, heads=heads, **kwargs)
-        return finish_data(data, prepared, settings.structure.coulomb_cutoff)
+        return structure_data(
+            from_config,
+            prepared,
+            cutoff,
+            settings.structure.coulomb_cutoff,
+            z_table=z_table,
+            heads=heads,
+            **kwargs,
+        )
 
     return from_config_with_labels

@@ -9,7 +9,7 @@ from mace.tools import DefaultKeys
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.model.net_charge import CONSEQUENCE
+from mace_smile.model.net_charge import CONSEQUENCE, BackgroundEnergy
 from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
@@ -205,14 +205,14 @@ def _check_charges_are_trained(options: SmileOptions, weights: Sequence[TermWeig
 
 
 def _net_charges(survey: Survey) -> tuple[str, ...]:
-    """What the backgrounds of charged periodic frames amount to, if there are such frames."""
+    """What the net charges of periodic frames cost, if there are such frames."""
     energies = [frame.background_energy for frame in survey.frames if frame.background_energy]
     if not energies:
         return ()
     return (
         f"{len(energies)} of {len(survey.frames)} frames have a net charge in a cell that is "
-        "periodic along three axes, where a uniform background neutralises it: its term -pi k_e "
-        f"sigma^2 Q^2 / V is up to {min(energies):.3g} eV a frame; {CONSEQUENCE}; --net_charge "
+        "periodic along three axes, where a uniform background neutralises it: in a frame "
+        f"{BackgroundEnergy.largest(energies).describe('up to ')}; {CONSEQUENCE}; --net_charge "
         "error refuses such frames",
     )
 

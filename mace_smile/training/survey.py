@@ -21,6 +21,7 @@ from mace.data import (
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.net_charge import BackgroundEnergy
 from mace_smile.structures import StructureSettings, prepare_configuration
 from mace_smile.training.argument_checks import files_by_head, heads_of
 from mace_smile.training.labels import (
@@ -52,8 +53,8 @@ class Frame:
     """``train_file``, ``valid_file`` or ``test_file``."""
     is_isolated: bool = False
     """Whether MACE takes it for the energy of an isolated atom and trains on the others."""
-    background_energy: float = 0.0
-    """Energy in eV of the background that neutralises a net charge of a periodic cell."""
+    background_energy: BackgroundEnergy | None = None
+    """What a net charge costs in a periodic cell; None without one."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def test_the_local_field_times_the_charge_is_the_force_on_a_fixed_charge(boundar
 
 
 def test_the_learned_readout_is_zero_without_charges():
-    readout = LearnedReadout(n_channels=3, width=8, smearing=1.0)
+    readout = LearnedReadout(n_channels=3, width=8)
     torch.nn.init.normal_(readout.output.bias)
     charges, potentials = torch.zeros(5, 3), torch.randn(5, 3)
     assert torch.equal(readout(charges, potentials), torch.zeros(5))

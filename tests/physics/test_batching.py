@@ -173,3 +173,31 @@ def test_force_is_charge_times_field(terms, periodic):
     energy = 0.5 * (structure.charges * potential(module, structure.change(positions=positions)))
     (forces,) = torch.autograd.grad(-energy.sum(), positions)
     torch.testing.assert_close(structure.charges * field, forces, rtol=0, atol=1e-6)
+
+
+def test_structures_of_one_call_are_alike(monkeypatch):
+    """Filled up to the largest of all, a molecule in a box would cost as much as a liquid."""
+    module = Electrostatics(parameters_of("ewald", "long_range"))
+    filled = []
+    forward = type(module.ewald).forward
+
+    def counted(self, charges, positions, targets, cells, volumes, slots, size):
+        filled.append((len(charges), cells.shape[0] * size))
+        return forward(self, charges, positions, targets, cells, volumes, slots, size)
+
+    monkeypatch.setattr(type(module.ewald), "forward", counted)
+    structures = [random_cell(60), random_cell(64), random_cell(100), random_cell(3)]
+    potential(module, *structures)
+    assert sum(atoms for atoms, _ in filled) == 227
+    assert all(places <= 2 * atoms for atoms, places in filled)
+
+
+def test_equal_structures_go_through_one_call(monkeypatch):
+    module = Electrostatics(parameters_of("ewald", "long_range"))
+    calls = []
+    forward = type(module.ewald).forward
+    monkeypatch.setattr(
+        type(module.ewald), "forward", lambda *args: calls.append(1) or forward(*args)
+    )
+    potential(module, *[random_cell(20) for _ in range(16)])
+    assert len(calls) == 1

@@ -230,12 +230,15 @@ def charged_frames(boundary):
 
 def test_net_charges_of_periodic_frames_are_told_in_the_log(tmp_path, caplog):
     found = plan(tmp_path, charged_frames("periodic"), "--smearing=1.2")
-    term = -np.pi * COULOMB_CONSTANT * 1.2**2 * 2.0**2 / (9.0 * 9.0 * 30.0)
+    volume = 9.0 * 9.0 * 30.0
+    term = -np.pi * COULOMB_CONSTANT * 1.2**2 * 2.0**2 / volume
+    images = -2.837297 * COULOMB_CONSTANT * 2.0**2 / (2 * volume ** (1 / 3))
     with caplog.at_level("WARNING"):
         found.log()
     (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert record.message.startswith("2 of 8 frames have a net charge in a cell that is periodic")
-    assert f"is up to {term:.3g} eV a frame; energies of cells of different" in record.message
+    assert f"in a frame the background term is up to {term:.3g} eV, and the" in record.message
+    assert f"by up to about {images:.3g} eV; energies of cells of different" in record.message
 
 
 @pytest.mark.parametrize(
