@@ -17,7 +17,6 @@ ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, the long-range 
 ELECTROSTATIC_POTENTIAL = "electrostatic_potential"  # (n_atoms,) V, of all other charges
 LOCAL_ELECTRIC_FIELD = "local_electric_field"  # (n_atoms, 3) V/A, of all other charges
 CHARGES = "charges"  # (n_atoms,) e, energy scale
-RESPONSE_CHARGES = "response_charges"  # (n_atoms,) e, Born scale
 RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, sum of response charges times r
 MACRO_DIPOLE = "macro_dipole"  # (n_graphs, 3) e A, the dipole DFT reports
 BORN_EFFECTIVE_CHARGES = "born_effective_charges"  # (n_atoms, 3, 3) e, field index first

@@ -31,6 +31,7 @@ import torch
 from torchpme import CoulombPotential
 from torchpme.prefactors import eV_A
 
+from mace_smile.physics.boundaries import SMALLEST_VOLUME
 from mace_smile.physics.cells import cell_volumes
 from mace_smile.physics.ewald import EwaldSum
 from mace_smile.physics.mesh import MeshSum
@@ -58,6 +59,7 @@ class Electrostatics(torch.nn.Module):
     def __init__(self, parameters: CoulombParameters) -> None:
         super().__init__()
         self.coulomb_constant = COULOMB_CONSTANT
+        self.smallest_volume = SMALLEST_VOLUME
         self.slab_vacuum = parameters.slab_vacuum
         self.least_slab_vacuum = 10.0 * parameters.smearing
         self.is_full = parameters.terms == "full"
@@ -118,7 +120,7 @@ class Electrostatics(torch.nn.Module):
         volumes = cell_volumes(cells.detach())
         boxes = torch.linalg.norm(cells.detach(), dim=-1).prod(dim=-1)
         # rounding leaves parallel vectors a volume; that of NaN cells is no number
-        if bool((~(volumes > 1e-6 * boxes) & ~is_open).any()):
+        if bool((~(volumes > self.smallest_volume * boxes) & ~is_open).any()):
             raise ValueError(
                 "a periodic structure has cell vectors that span no volume; give three "
                 "independent cell vectors, or set pbc to False"

@@ -50,7 +50,7 @@ class MeshSum(torch.nn.Module):
         ``p3m`` (B-splines and their influence function; Deserno and Holm 1998,
         10.1063/1.477414).
     :param mesh_spacing: largest distance of neighbouring mesh points along a cell vector in A.
-    :param nodes: mesh points of the interpolation along each axis.
+    :param nodes: mesh points of the interpolation along each axis, an odd number.
     """
 
     sizes: torch.Tensor
@@ -100,9 +100,10 @@ class MeshSum(torch.nn.Module):
         sizes = [int(numbers[0]), int(numbers[1]), int(numbers[2])]
         inverse_cells = torch.linalg.inv(cells)
         # Neighbours in the mesh come one after another: large meshes do not fit into a cache.
-        order = self.mesh_order(positions, inverse_cells, batch, sizes)
-        charges, positions, batch = charges[order], positions[order], batch[order]
-        points, columns, rows = self.interpolation(positions, inverse_cells, batch, sizes)
+        relative = relative_positions(positions, inverse_cells, batch)
+        order = self.mesh_order(relative, batch, sizes)
+        charges, relative, batch = charges[order], relative[order], batch[order]
+        points, columns, rows = self.interpolation(relative, batch, sizes)
         spread = (columns * charges.t().unsqueeze(1)).unsqueeze(2) * rows  # (c, nodes^2, nodes, n)
         n_points = n_graphs * sizes[0] * sizes[1] * sizes[2]
         mesh = torch.zeros((n_channels, n_points), dtype=charges.dtype, device=charges.device)
@@ -117,7 +118,8 @@ class MeshSum(torch.nn.Module):
         mesh = torch.fft.irfftn(filtered, s=sizes, dim=[2, 3, 4], norm="forward").flatten(1)
 
         if targets is not None:
-            points, columns, rows = self.interpolation(targets[order], inverse_cells, batch, sizes)
+            relative = relative_positions(targets[order], inverse_cells, batch)
+            points, columns, rows = self.interpolation(relative, batch, sizes)
         values = mesh.index_select(1, points).view(spread.shape)
         potential = ((values * rows).sum(dim=2) * columns).sum(dim=1).t()
         return torch.zeros_like(potential).index_copy(0, order, potential)
@@ -146,37 +148,31 @@ class MeshSum(torch.nn.Module):
         return (sizes[:, 0] * self.largest + sizes[:, 1]) * self.largest + sizes[:, 2]
 
     def mesh_order(
-        self,
-        positions: torch.Tensor,
-        inverse_cells: torch.Tensor,
-        batch: torch.Tensor,
-        sizes: List[int],
+        self, relative: torch.Tensor, batch: torch.Tensor, sizes: List[int]
     ) -> torch.Tensor:
-        """Order of the atoms along the mesh, ``(n_atoms,)``."""
-        relative = relative_positions(positions.detach(), inverse_cells.detach(), batch)
-        numbers = torch.tensor(sizes, device=positions.device)
-        nearest = torch.floor(relative * numbers).to(torch.long)
+        """Order of the atoms along the mesh, ``(n_atoms,)``.
+
+        :param relative: from :func:`relative_positions`.
+        """
+        numbers = torch.tensor(sizes, device=relative.device)
+        nearest = torch.floor(relative.detach() * numbers).to(torch.long)
         places = ((batch * sizes[0] + nearest[:, 0]) * sizes[1] + nearest[:, 1]) * sizes[2]
         return torch.argsort(places + nearest[:, 2])
 
     def interpolation(
-        self,
-        positions: torch.Tensor,
-        inverse_cells: torch.Tensor,
-        batch: torch.Tensor,
-        sizes: List[int],
+        self, relative: torch.Tensor, batch: torch.Tensor, sizes: List[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mesh points near each atom, and the two factors of their weights.
 
+        :param relative: from :func:`relative_positions`.
         :return: points, shape ``(nodes^3 n_atoms,)``; weights along the first two axes, shape
             ``(nodes^2, n_atoms)``, and along the third, ``(nodes, n_atoms)``.
         """
-        numbers = torch.tensor(sizes, device=positions.device)
-        coordinates = relative_positions(positions, inverse_cells, batch) * numbers
-        shift = 0.5 if self.nodes % 2 == 0 else 0.0
-        nearest = torch.floor(coordinates.detach() + 0.5 - shift)
-        weights = self.interpolator._compute_1d_weights(coordinates - (nearest + shift))
-        around = torch.arange(self.nodes, device=positions.device) - (self.nodes - 1) // 2
+        numbers = torch.tensor(sizes, device=relative.device)
+        coordinates = relative * numbers
+        nearest = torch.floor(coordinates.detach() + 0.5)
+        weights = self.interpolator._compute_1d_weights(coordinates - nearest)
+        around = torch.arange(self.nodes, device=relative.device) - self.nodes // 2
         indices = (nearest.to(torch.long) + around[:, None, None]) % numbers  # (nodes, n, 3)
         # Few operations on all points of all atoms: memory is what takes time.
         starts = batch * sizes[0] + indices[:, None, :, 0]

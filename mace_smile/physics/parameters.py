@@ -37,6 +37,11 @@ DEFAULT_MESH_SPACINGS = {"auto": 1.0 / 3.0, "p3m": 1.0 / 4.0, "pme": 1.0 / 6.0}
 FINEST_MESH = 1.0 / 8.0
 
 
+def mesh_of(method: str) -> str:
+    """The mesh that a method takes for what it does not sum by Ewald: ``pme`` or ``p3m``."""
+    return "pme" if method == "pme" else "p3m"
+
+
 @dataclass(frozen=True)
 class CoulombParameters:
     """Everything a Coulomb sum needs beside the structure; made by :func:`choose_parameters`."""
@@ -63,7 +68,7 @@ class CoulombParameters:
     @property
     def mesh_method(self) -> str:
         """The mesh of this method: ``pme`` or ``p3m``."""
-        return "pme" if self.method == "pme" else "p3m"
+        return mesh_of(self.method)
 
     @property
     def uses_mesh(self) -> bool:
@@ -149,6 +154,11 @@ def mesh_error(mesh: str, smearing: float, mesh_spacing: float) -> float:
     return factor * (mesh_spacing / smearing) ** power
 
 
+def missing_beyond(smearing: float, cutoff: float) -> float:
+    """What smearing takes from the Coulomb interaction at a distance; both in A."""
+    return float(erfc(cutoff / (math.sqrt(2.0) * smearing)))
+
+
 def _splitting_width(cutoff: float, accuracy: float | None) -> float:
     """Smearing in A that makes the real-space part vanish at the cutoff."""
     if accuracy is None:
@@ -192,7 +202,7 @@ def _check_wavelength(smearing: float, lr_wavelength: float, accuracy: float) ->
 
 def _mesh_spacing(method: str, smearing: float, accuracy: float) -> float:
     """Mesh spacing in A for an accuracy."""
-    factor, power = MESH_ERRORS["pme" if method == "pme" else "p3m"]
+    factor, power = MESH_ERRORS[mesh_of(method)]
     ratio = min((accuracy / factor) ** (1.0 / power), 1.0)
     if ratio < FINEST_MESH:
         reached = factor * FINEST_MESH**power
@@ -208,7 +218,7 @@ def _mesh_spacing(method: str, smearing: float, accuracy: float) -> float:
 
 def _check_mesh_spacing(method: str, smearing: float, mesh_spacing: float, accuracy: float) -> None:
     """Refuse a mesh too coarse for the smearing."""
-    error = mesh_error("pme" if method == "pme" else "p3m", smearing, mesh_spacing)
+    error = mesh_error(mesh_of(method), smearing, mesh_spacing)
     if error > accuracy:
         raise ValueError(
             f"`electrostatics_accuracy` {accuracy:g} cannot be reached with `mesh_spacing` "

@@ -9,12 +9,10 @@ says what is missing beyond the reach of the network.
 """
 
 import argparse
-import math
 import re
 from pathlib import Path
 
 import torch
-from scipy.special import erfc
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
@@ -24,6 +22,7 @@ from mace_smile.physics.parameters import (
     CoulombParameters,
     ewald_error,
     mesh_error,
+    missing_beyond,
     real_space_error,
 )
 
@@ -102,7 +101,7 @@ def _missing_beyond_cutoff(options: SmileOptions, parameters: CoulombParameters)
     if options.smearing is None or parameters.terms != "long_range":
         return ""
     smearing, cutoff = parameters.smearing, parameters.cutoff
-    missing = float(erfc(cutoff / (math.sqrt(2.0) * smearing)))
+    missing = missing_beyond(smearing, cutoff)
     if missing <= NOTABLE_ERROR:
         return ""
     return (
