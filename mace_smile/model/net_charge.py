@@ -1,23 +1,13 @@
-"""Net charges of periodic cells: what the images and the background that neutralises them cost.
+"""Net charges of periodic cells: what a model says and does about them.
 
-A periodic cell has a finite energy only when it is neutral. The sum therefore adds a uniform
-background to a net charge Q, the physical charge divided by the scale s of the energy charges.
-The images of the charge, together with the background, change the energy by
-
-.. math::
-
-    U = -2.837297 \\frac{k_e Q^2}{2 V^{1/3}}
-
-(Leslie and Gillan 1985, 10.1088/0022-3719/18/5/005; exact for a point charge in a cubic cell
-much wider than sigma, about right for others). With ``long_range`` terms, of which the width
-sigma is a part, the background term in it is :math:`-\\pi k_e \\sigma^2 Q^2 / V`; with ``full``
-terms sigma is numerics, and such a term means nothing by itself. All this depends on the
-volume, so energies of cells of different charge are comparable only with a correction. Open
-structures have neither images nor a background. Slabs need no background, but their images in
-the plane remain: :math:`-1.95\\,k_e Q^2 / L` in a square cell of side L.
+A periodic cell has a finite energy only when it is neutral, so the sum adds a uniform
+background to a net charge Q, the physical charge divided by the scale s of the energy charges
+(:mod:`mace_smile.physics.background`). Its energy depends on the volume, so energies of cells
+of different charge are comparable only with a correction. Open structures have neither images
+nor a background. Slabs need no background, but their images in the plane remain:
+:math:`-1.95\\,k_e Q^2 / L` in a square cell of side L.
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +18,9 @@ import torch
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
+from mace_smile.physics.background import background_term, image_energy
 from mace_smile.physics.boundaries import model_axes
-from mace_smile.physics.electrostatics import COULOMB_CONSTANT
 
-#: Madelung constant of one charge in a uniform background, in a cubic cell.
-CUBIC_MADELUNG = 2.837297
 CONSEQUENCE = (
     "energies of cells of different charge can be compared only with a correction for the "
     "background and for the images of the charge"
@@ -112,11 +100,11 @@ class NetChargeRule:
         :param total_charge: physical charge in e.
         :param volume: of the cell in A^3.
         """
-        coulomb = COULOMB_CONSTANT * (total_charge / self.scale) ** 2
-        images = -0.5 * CUBIC_MADELUNG * coulomb / volume ** (1.0 / 3.0)
+        charge = total_charge / self.scale
+        images = image_energy(charge, volume)
         if self.smearing is None:
             return BackgroundEnergy(images)
-        return BackgroundEnergy(images, -math.pi * coulomb * self.smearing**2 / volume)
+        return BackgroundEnergy(images, background_term(charge, volume, self.smearing))
 
     def background_energy(
         self, total_charge: Any, cell: Any, pbc: Sequence[bool]

@@ -22,7 +22,7 @@ weights are torch-pme's. The boundary of each structure says how the sum is done
   (:mod:`.slab`).
 - *open*: direct sum over all pairs (:mod:`.real_space`).
 
-A batch may mix them. Structures of one kind go through one call, without a loop.
+A batch may mix them. Structures that are alike go through one call, without a loop.
 """
 
 from typing import Final, Optional
