@@ -12,7 +12,7 @@ from dataclasses import dataclass
 ENERGY = "energy"  # (n_graphs,) eV
 FORCES = "forces"  # (n_atoms, 3) eV/A
 STRESS = "stress"  # (n_graphs, 3, 3) eV/A^3
-SHORT_RANGE_ENERGY = "short_range_energy"  # (n_graphs,) eV, the energy of the backbone
+SHORT_RANGE_ENERGY = "short_range_energy"  # (n_graphs,) eV, backbone and hardness
 ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, the long-range energy
 ELECTROSTATIC_POTENTIAL = "electrostatic_potential"  # (n_atoms,) V, of all other charges
 LOCAL_ELECTRIC_FIELD = "local_electric_field"  # (n_atoms, 3) V/A, of all other charges

@@ -8,6 +8,16 @@ S3 eq. 6) adds a function of all charges and potentials of an atom,
     U_i = \\frac{1}{2} q_{i0} \\phi_{i0} + \\sum_c q_{ic} \\, w_c(q_i, \\phi_i)
 
 which is zero for an atom without charges.
+
+The sum leaves out the energy of each charge with itself, and so gets more negative as charges
+grow, by an amount that forces do not show. The hardness of the elements (S2 eq. 5),
+
+.. math::
+
+    U_i = \\frac{1}{2} J_{Z_i} q_i^2
+
+starts with what was left out and is learned, so the energy of charges near each other that
+add up to nothing starts near zero whatever their size.
 """
 
 import math
@@ -61,6 +71,28 @@ class HiddenCharges(torch.nn.Module):
         sums = torch.zeros((n_graphs, charges.shape[1]), dtype=charges.dtype, device=charges.device)
         n_atoms = sums.index_add(0, batch, torch.ones_like(charges)).clamp(min=1.0)
         return charges - (sums.index_add(0, batch, charges) / n_atoms)[batch]
+
+
+@compile_mode("script")
+class Hardness(torch.nn.Module):
+    """Energy it takes to charge an atom, a property of its element.
+
+    :param n_elements: number of chemical elements of the model.
+    :param smearing: width of the Gaussian charge whose energy with itself it starts with, in A.
+    """
+
+    def __init__(self, n_elements: int, smearing: float) -> None:
+        super().__init__()
+        self.initial = 2.0 * COULOMB_CONSTANT / (math.sqrt(2.0 * math.pi) * smearing)
+        self.relative = torch.nn.Parameter(torch.ones(n_elements))
+
+    def forward(self, charges: torch.Tensor, node_attrs: torch.Tensor) -> torch.Tensor:
+        """Energy of each atom, shape ``(n_atoms,)``, in eV; zero for an atom without charge.
+
+        :param charges: shape ``(n_atoms,)``, in e.
+        :param node_attrs: one-hot elements, shape ``(n_atoms, n_elements)``.
+        """
+        return 0.5 * self.initial * (node_attrs * self.relative).sum(dim=1) * charges**2
 
 
 @compile_mode("script")

@@ -4,10 +4,10 @@ The energy of a structure is
 
 .. math::
 
-    U = U_{MACE} + \\frac{1}{2} \\sum_i q_i \\phi_i
+    U = U_{MACE} + \\frac{1}{2} \\sum_i J_{Z_i} q_i^2 + \\frac{1}{2} \\sum_i q_i \\phi_i
 
-with charges q_i read out of the node features (or a learned readout of charges and
-potentials). Forces and stress are its exact derivatives,
+with charges q_i read out of the node features and a hardness J of each element (or a learned
+readout of charges and potentials). Forces and stress are its exact derivatives,
 all charge derivatives included. The model *holds* a MACE: with charges that are zero it
 returns the energies, forces and stresses of the MACE inside, bit for bit.
 """
@@ -21,7 +21,7 @@ from mace.modules.utils import get_outputs
 
 from mace_smile.model.charges import complete_charges
 from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
-from mace_smile.model.long_range import HiddenCharges, LearnedReadout, LongRange
+from mace_smile.model.long_range import Hardness, HiddenCharges, LearnedReadout, LongRange
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
 from mace_smile.physics.boundaries import model_axes
@@ -103,6 +103,9 @@ class SmileMACE(torch.nn.Module):
         if self.has_electrostatics:
             parameters = options.coulomb_parameters(float(self.r_max))
             self.long_range = LongRange(parameters, options.second_cutoff is not None)
+            # With `full` terms the smearing is numerics, and no property of the atoms.
+            gaussian = parameters.smearing if parameters.terms == "long_range" else 1.0
+            self.charge_heads["hardness"] = Hardness(n_elements, gaussian)
             n_channels, width = options.long_range_channels, options.charge_channels
             if self.has_hidden_charges:
                 self.charge_heads["hidden_charges"] = HiddenCharges(
@@ -216,9 +219,12 @@ class SmileMACE(torch.nn.Module):
                     )
                 electrostatic_potential = potentials[:, 0]
                 electrostatic_energy = electrostatic_energy.index_add(0, data["batch"], atom_energy)
-                node_energy = node_energy + atom_energy
-                energy = energy + electrostatic_energy
-                interaction_energy = interaction_energy + electrostatic_energy
+                charging = self.charge_heads["hardness"](q, data["node_attrs"])
+                charging_energy = torch.zeros_like(energy).index_add(0, data["batch"], charging)
+                node_energy = node_energy + atom_energy + charging
+                short_range_energy = energy + charging_energy
+                energy = short_range_energy + electrostatic_energy
+                interaction_energy = interaction_energy + charging_energy + electrostatic_energy
             born_scale = self.scale * q
             dipole = compute_dipole(born_scale, whole, data["batch"], n_graphs)
             charges = q

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+import torch
+
 from mace_smile.errors import UserError
-from mace_smile.model.long_range import LongRange
+from mace_smile.model.long_range import Hardness, LongRange
 from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def _from_1(state: dict[str, Any]) -> dict[str, Any]:
@@ -35,8 +37,20 @@ def _from_1(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, **flags, "options": options, "_modules": modules}
 
 
+def _from_2(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 has a hardness of the elements, which is zero in older models."""
+    modules = dict(state["_modules"])
+    long_range = modules.get("long_range")
+    if long_range is not None:
+        r_max = state["_buffers"]["r_max"]
+        hardness = Hardness(len(state["_buffers"]["atomic_numbers"]), 1.0)
+        torch.nn.init.zeros_(hardness.relative)
+        modules["charge_heads"]["hardness"] = hardness.to(dtype=r_max.dtype, device=r_max.device)
+    return {**state, "_modules": modules}
+
+
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from helpers import (
     open_water,
     slab_water,
 )
-from mace_smile.model.long_range import LearnedReadout
+from mace_smile.model.long_range import Hardness, LearnedReadout
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 
@@ -139,6 +139,41 @@ def test_the_learned_readout_is_zero_without_charges():
     charges, potentials = torch.zeros(5, 3), torch.randn(5, 3)
     assert torch.equal(readout(charges, potentials), torch.zeros(5))
     assert (readout(charges + 0.5, potentials) != 0).all()
+
+
+def test_charges_that_grow_in_a_molecule_cost_little_at_the_start():
+    """What neutral molecules have is the energy of a smooth and neutral density.
+
+    The hardness starts with the energy of each Gaussian charge with itself, which the sum omits.
+    """
+    atoms = bulk_water()
+    energies = {}
+    for size in (0.0, 0.3, 0.6):
+        model = make_model(screening="none")
+        with torch.no_grad():
+            head = model.charge_heads["charges"]
+            head.output.weight.zero_()
+            head.element_charges.copy_(torch.tensor([size, -2 * size, 0.0]))
+        output = evaluate(model, atoms, compute_force=False)
+        energies[size] = output["energy"].item() / len(atoms)
+        left_out = output["electrostatic_energy"].item() / len(atoms)
+    offset = energies[0.6] - energies[0.0]
+    assert 0.0 < offset < -0.15 * left_out
+    assert offset == pytest.approx(4 * (energies[0.3] - energies[0.0]), rel=1e-6)
+
+
+def test_hardness_is_a_property_of_the_element():
+    hardness = Hardness(n_elements=2, smearing=0.8)
+    charges, elements = torch.tensor([0.5, -0.5, 0.0]), torch.eye(2)[[0, 1, 1]]
+    self_energy = 14.399645 * 0.5**2 / (np.sqrt(2 * np.pi) * 0.8)  # the second term of S4 eq. 2
+    torch.testing.assert_close(
+        hardness(charges, elements),
+        torch.tensor([self_energy, self_energy, 0.0]),
+        rtol=1e-5,
+        atol=0.0,
+    )
+    hardness.relative.data[1] = 0.5
+    assert hardness(charges, elements)[1].item() == pytest.approx(0.5 * self_energy, rel=1e-5)
 
 
 def test_an_isolated_atom_has_no_long_range_energy():

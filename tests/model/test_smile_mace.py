@@ -352,12 +352,13 @@ def test_a_newer_format_is_refused(tmp_path):
         load_model(path)
 
 
-def test_models_of_format_1_give_their_energies():
-    """The file was written by the version of the package that had format 1."""
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
+def test_models_of_older_formats_give_their_energies(version):
+    """Each file was written by a version of the package that had that format."""
     folder = Path(__file__).parents[1] / "data"
-    model = load_model(folder / "format_1.model")
+    model = load_model(folder / f"format_{version}.model")
     assert model.format_version == FORMAT_VERSION
-    expected = json.loads((folder / "format_1.json").read_text())
+    expected = json.loads((folder / f"format_{version}.json").read_text())
     for name, energies in expected.items():
         output = evaluate(model, STRUCTURES[name]())
         for key, value in energies.items():
