@@ -4,7 +4,8 @@
 ``forces``, ``stress``, ``charges``, ``dipole`` (the macro dipole) and
 ``born_effective_charges``. Everything else the model returns is in ``calc.outputs``, under the
 names of :mod:`mace_smile.quantities`: ``short_range_energy``, ``electrostatic_energy``,
-``electrostatic_potential``, ``local_electric_field`` (where it is asked for) and others.
+``electrostatic_potential``, ``local_electric_field`` (where it is asked for),
+``atomic_dipoles`` and others.
 """
 
 from pathlib import Path
@@ -89,7 +90,8 @@ class SmileCalculator(Calculator):
         self.z_table = AtomicNumberTable([int(z) for z in self.model.atomic_numbers])
         self.key_specification = input_keys(self.model.options)
         r_max = float(self.model.r_max)
-        self.settings = StructureSettings.of_model(self.model.options, r_max)
+        scale = self.model.scale_value()
+        self.settings = StructureSettings.of_model(self.model.options, r_max, scale)
         self.net_charge_warning = NetChargeWarning(self.settings.net_charge)
         if local_electric_field and not self.model.options.has_electrostatics:
             raise UserError(
@@ -185,6 +187,7 @@ class SmileCalculator(Calculator):
             results["stress"] = full_3x3_to_voigt_6_stress(self.outputs["stress"][0])
         if quantities.CHARGES in self.outputs:
             results["charges"] = self.outputs[quantities.CHARGES]
+        if quantities.MACRO_DIPOLE in self.outputs:
             results["dipole"] = self.outputs[quantities.MACRO_DIPOLE][0]
         if quantities.BORN_EFFECTIVE_CHARGES in self.outputs:
             results["born_effective_charges"] = self.outputs[quantities.BORN_EFFECTIVE_CHARGES]

@@ -17,12 +17,16 @@ ELECTROSTATIC_ENERGY = "electrostatic_energy"  # (n_graphs,) eV, the long-range 
 ELECTROSTATIC_POTENTIAL = "electrostatic_potential"  # (n_atoms,) V, of all other charges
 LOCAL_ELECTRIC_FIELD = "local_electric_field"  # (n_atoms, 3) V/A, of all other charges
 CHARGES = "charges"  # (n_atoms,) e, energy scale
-RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, sum of response charges times r
+ATOMIC_DIPOLES = "atomic_dipoles"  # (n_atoms, 3) e A, response scale
+RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, response charges times r and dipoles
 MACRO_DIPOLE = "macro_dipole"  # (n_graphs, 3) e A, the dipole DFT reports
 BORN_EFFECTIVE_CHARGES = "born_effective_charges"  # (n_atoms, 3, 3) e, field index first
 
 # Names of labels that are not outputs, and of inputs.
 DIPOLE = "dipole"  # MACE's name of the label of MACRO_DIPOLE
+POLARIZATION = "polarization"  # (n_graphs, 3) e/A^2, the dipole of a periodic cell by its volume
+DIPOLE_QUANTUM = "dipole_quantum"  # (n_graphs, 3, 3) e A, what a dipole label is defined modulo
+DIPOLE_DIVISOR = "dipole_divisor"  # (n_graphs,) of squared dipole errors: atoms, A^4 or 1
 TOTAL_CHARGE = "total_charge"  # (n_graphs,) e
 GIVEN_CHARGES = "given_charges"  # (n_atoms,) e, bare charges of e.g. an electrode
 GIVEN_MASK = "given_mask"  # (n_atoms,) non-zero where the given charge holds
@@ -108,13 +112,23 @@ TABLE: tuple[Quantity, ...] = (
         "static charges, as they enter the electrostatic energy",
     ),
     Quantity(
+        ATOMIC_DIPOLES,
+        True,
+        (3,),
+        "e*A",
+        "",
+        "mace_smile::atomic_dipoles",
+        "dipoles of atoms beside their charges, from - to +; fixed-electron scale",
+    ),
+    Quantity(
         RESPONSE_DIPOLE,
         False,
         (3,),
         "e*A",
         "",
         "mace_smile::response_dipole",
-        "sum of response charges times positions, from - to +; fixed-electron scale",
+        "sum of response charges times positions and of atomic dipoles, from - to +; "
+        "fixed-electron scale",
     ),
     Quantity(
         MACRO_DIPOLE,
@@ -133,6 +147,15 @@ TABLE: tuple[Quantity, ...] = (
         "REF_becs",
         "mace_smile::born_effective_charges",
         "Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a, field index a first",
+    ),
+    Quantity(
+        POLARIZATION,
+        False,
+        (3,),
+        "e/A^2",
+        "",
+        "",
+        "label of periodic cells: dipole by volume, modulo the dipole quantum by volume",
     ),
     Quantity(TOTAL_CHARGE, False, (), "e", "total_charge", "", "net charge of the structure"),
     Quantity(GIVEN_CHARGES, True, (), "e", "", "", "charges that are given and not learned"),

@@ -20,6 +20,7 @@ from mace.tools import AtomicNumberTable
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.given_charges import check_total_charge, fixes_total_charge
 from mace_smile.model.net_charge import NetChargeRule
 from mace_smile.model.options import SmileOptions
 from mace_smile.physics.boundaries import check_slab_axis, check_volume, model_axes
@@ -47,13 +48,20 @@ class StructureSettings:
     """Cutoff in A of the neighbour list of the real-space Coulomb sum, if it has its own."""
     net_charge: NetChargeRule = NetChargeRule()
     """What is done about net charges of periodic cells."""
+    fixes_total_charge: bool = False
+    """Whether the charges shall add up to the total charge of a structure."""
+    has_learned_charges: bool = True
+    """Whether the model predicts the charges that are not given."""
 
     @classmethod
-    def of_model(cls, options: SmileOptions, r_max: float) -> "StructureSettings":
+    def of_model(
+        cls, options: SmileOptions, r_max: float, scale: float | None = None
+    ) -> "StructureSettings":
         """The settings of a model.
 
         :param options: of the model.
         :param r_max: cutoff of its backbone in A.
+        :param scale: factor s of the model as it is now; None: of the options.
         :raises ValueError: for an accuracy of the Coulomb sum that cannot be reached.
         """
         return cls(
@@ -61,7 +69,9 @@ class StructureSettings:
             slab_axis=options.slab_axis,
             minimum_gap=max(MINIMUM_VACUUM_GAP, r_max, options.second_cutoff or 0.0),
             coulomb_cutoff=options.second_cutoff,
-            net_charge=NetChargeRule.of_model(options, r_max),
+            net_charge=NetChargeRule.of_model(options, r_max, scale),
+            fixes_total_charge=fixes_total_charge(options),
+            has_learned_charges=options.has_charges,
         )
 
 
@@ -295,7 +305,7 @@ def atomic_data(
             "number in e"
         )
     settings = settings or StructureSettings()
-    config = complete_given_charges(prepare_configuration(config, settings))
+    config = complete_given_charges(prepare_configuration(config, settings), settings)
     return structure_data(
         AtomicData.from_config,
         config,
@@ -314,14 +324,17 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def complete_given_charges(config: Configuration) -> Configuration:
+def complete_given_charges(
+    config: Configuration, settings: StructureSettings | None = None
+) -> Configuration:
     """Given charges of a configuration as columns, zero where the structure has none.
 
     :param config: MACE's configuration; changed only if its properties name given charges.
+    :param settings: of the model; None checks what holds for all models.
     :return: the configuration with ``given_charges`` and ``given_mask`` of shape
         ``(n_atoms, 1)``, so that structures with and without can share a batch.
-    :raises UserError: for one array without the other, a wrong shape, or charges that are
-        not finite.
+    :raises UserError: for one array without the other, a wrong shape, charges that are not
+        finite, or such that no charges of the other atoms give the total charge.
     """
     names = (quantities.GIVEN_CHARGES, quantities.GIVEN_MASK)
     if not any(name in config.properties for name in names):
@@ -347,4 +360,11 @@ def complete_given_charges(config: Configuration) -> Configuration:
                 "the atoms without a given charge by zeros in the mask"
             )
         columns[name] = column.reshape(n_atoms, 1)
+    if settings is not None and settings.fixes_total_charge:
+        given, mask = (columns[name] for name in names)
+        total_charge = float(config.properties.get(quantities.TOTAL_CHARGE) or 0.0)
+        try:
+            check_total_charge(given, mask, total_charge, settings.has_learned_charges)
+        except UserError as error:
+            raise UserError(f"{describe(config)}: {error}") from error
     return dataclasses.replace(config, properties={**config.properties, **columns})

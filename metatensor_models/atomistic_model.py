@@ -54,10 +54,13 @@ class FiniteFieldModel(torch.nn.Module):
         super().__init__()
         self.model = model
         self.has_charges = smile.options.has_charges
+        self.has_atomic_dipoles = smile.options.has_atomic_dipoles
+        self.has_dipole = smile.options.has_dipole
         self.has_electrostatics = smile.options.has_electrostatics
         self.has_born_charges = smile.options.has_born_charges
         self.is_local = smile.options.is_local
-        self.susceptibility = smile.options.susceptibility
+        self.susceptibility = smile.susceptibility_value()
+        self.given_susceptibility = smile.given_susceptibility_value()
         self.boundary = options.boundary
         self.slab_axis = options.slab_axis
         self.is_vacuum_field = options.field_kind == "vacuum"
@@ -93,6 +96,7 @@ class FiniteFieldModel(torch.nn.Module):
 
         self.energy_name = quantities.BY_NAME[quantities.ENERGY].metatomic
         self.charge_name = quantities.BY_NAME[quantities.CHARGES].metatomic
+        self.atomic_dipole_name = quantities.BY_NAME[quantities.ATOMIC_DIPOLES].metatomic
         self.response_dipole_name = quantities.BY_NAME[quantities.RESPONSE_DIPOLE].metatomic
         self.macro_dipole_name = quantities.BY_NAME[quantities.MACRO_DIPOLE].metatomic
         self.born_name = quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].metatomic
@@ -172,6 +176,15 @@ class FiniteFieldModel(torch.nn.Module):
                 results[self.charge_name] = select_output(
                     charges, outputs[self.charge_name], graphs, ptr, index, [], "charge"
                 )
+        if self.has_atomic_dipoles:
+            dipoles = predicted["atomic_dipoles"]
+            assert dipoles is not None
+            name = self.atomic_dipole_name
+            if name in outputs:
+                results[name] = select_output(
+                    dipoles, outputs[name], graphs, ptr, index, ["xyz"], "atomic_dipoles"
+                )
+        if self.has_dipole:
             samples = system_samples(len(systems), graphs.device)
             response_dipole = predicted["response_dipole"]
             macro_dipole = predicted["macro_dipole"]
@@ -263,7 +276,7 @@ class FiniteFieldModel(torch.nn.Module):
         """
         terms: List[torch.Tensor] = []
         for graph, system in enumerate(systems):
-            acting = field
+            acting, on_given = field, field
             if self.is_vacuum_field:
                 axes = periodic[graph].to(torch.int64)
                 if int(axes.sum()) != 2:
@@ -274,6 +287,11 @@ class FiniteFieldModel(torch.nn.Module):
                     )
                 normal = slab_normal(system.cell.detach(), int(torch.argmin(axes)))
                 acting = screen_along_normal(field, normal, self.susceptibility)
-            forces = field_forces(born_charges[int(ptr[graph]) : int(ptr[graph + 1])], acting)
+                on_given = screen_along_normal(field, normal, self.given_susceptibility)
+            born = born_charges[int(ptr[graph]) : int(ptr[graph + 1])]
+            forces = field_forces(born, acting)
+            if self.is_vacuum_field and self.has_given_charges:
+                is_given = (self.given_mask != 0).unsqueeze(-1)
+                forces = torch.where(is_given, field_forces(born, on_given), forces)
             terms.append(force_carrier(system.positions, system.cell, forces))
         return torch.cat(terms)

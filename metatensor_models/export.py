@@ -18,6 +18,7 @@ from mace.tools.torch_tools import default_dtype
 from metatomic.torch import AtomisticModel, ModelCapabilities
 
 from mace_smile.errors import UserError
+from mace_smile.model.given_charges import check_total_charge, fixes_total_charge
 from mace_smile.model.net_charge import CONSEQUENCE, NetChargeRule
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
@@ -102,9 +103,10 @@ def own_boundary(model: SmileMACE, options: ExportOptions) -> ExportOptions:
 def check_request(model: SmileMACE, options: ExportOptions) -> None:
     """Refuse what the model cannot do.
 
-    :raises UserError: for a field without Born charges, given charges without charges or of
-        unknown elements, a total charge without charges or one the model was trained to refuse,
-        a head that is missing, or a backbone that needs inputs which engines do not give.
+    :raises UserError: for a field without Born charges, given charges without a dipole or of
+        unknown elements, a total charge without a dipole, one that the given charges contradict
+        or that the model was trained to refuse, a head that is missing, or a backbone that
+        needs inputs which engines do not give.
     """
     options.head_index(model.heads)
     smile = model.options
@@ -116,14 +118,14 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
         )
     if options.field_kind == "vacuum" and not options.fields:
         raise UserError("`--field_kind vacuum` has no effect without --field; name a field")
-    if options.total_charge != 0 and not smile.has_charges:
+    if options.total_charge != 0 and not smile.has_dipole:
         raise UserError("`--total_charge` has no effect on a model without charges; leave it out")
-    check_net_charge(smile, float(model.r_max), options)
+    check_net_charge(smile, float(model.r_max), options, model.scale_value())
     if options.given_charges is not None:
-        if not smile.has_charges:
+        if not smile.has_dipole:
             raise UserError(
                 "`--given_charges` was given but the model has no charges; train it with "
-                "--charge_head local"
+                "--charge_head local or --dipole_head local"
             )
         known = set(model.atomic_numbers.tolist())
         unknown = sorted(set(options.given_charges.atomic_numbers.tolist()) - known)
@@ -133,6 +135,14 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
                 f"{', '.join(ase.data.chemical_symbols[number] for number in unknown)}, which "
                 "the model does not know"
             )
+        if fixes_total_charge(smile):
+            given = options.given_charges
+            try:
+                check_total_charge(
+                    given.charges, given.mask, options.total_charge, smile.has_charges
+                )
+            except UserError as error:
+                raise UserError(f"`--given_charges` and `--total_charge`: {error}") from error
     elif smile.given_charges_key is not None:
         logger.warning(
             "the model was trained with given charges but is exported without: all charges will "
@@ -145,16 +155,19 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
         )
 
 
-def check_net_charge(smile: SmileOptions, r_max: float, options: ExportOptions) -> None:
+def check_net_charge(
+    smile: SmileOptions, r_max: float, options: ExportOptions, scale: float | None = None
+) -> None:
     """Say what a total charge costs in periodic cells.
 
     :param smile: options of the model.
     :param r_max: cutoff of its backbone in A.
     :param options: of the export, with the boundary that is stored.
+    :param scale: factor s of the model as it is now; None: of the options.
     :raises UserError: where the model was trained with ``--net_charge error`` and the stored
         boundary allows periodic cells.
     """
-    rule = NetChargeRule.of_model(smile, r_max)
+    rule = NetChargeRule.of_model(smile, r_max, scale)
     charge = options.total_charge
     if charge == 0.0 or not rule.needs_background or options.boundary not in ("auto", "periodic"):
         return

@@ -30,6 +30,11 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
     parts = [f"MACE ({int(model.num_interactions)} layers, cutoff {float(model.r_max):g} A)"]
     if smile.has_charges:
         parts.append(f"charges (total charge {smile.total_charge_constraint})")
+    if smile.has_atomic_dipoles:
+        carriers = (
+            "all elements" if smile.dipole_elements is None else ", ".join(smile.dipole_elements)
+        )
+        parts.append(f"atomic dipoles ({carriers})")
     if smile.has_electrostatics:
         readout = f"{smile.long_range_readout} readout"
         parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms}, {readout})")
@@ -107,11 +112,16 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "total_charge": options.total_charge,
         "n_given_charges": 0 if given is None else int((given.mask != 0).sum()),
         "charge_head": smile.charge_head,
+        "dipole_head": smile.dipole_head,
+        "dipole_elements": ",".join(smile.dipole_elements or ("all",)),
         "total_charge_constraint": smile.total_charge_constraint,
         **electrostatics_settings(smile, float(model.r_max)),
         "screening": smile.screening,
-        "screening_value": smile.scale,
-        "susceptibility": smile.susceptibility,
+        "screening_value": model.scale_value(),
+        "susceptibility": model.susceptibility_value(),
+        "susceptibility_learned": smile.learn_susceptibility,
+        "given_susceptibility": model.given_susceptibility_value(),
+        "given_susceptibility_learned": smile.learn_given_susceptibility,
     }
     return ModelMetadata(
         name=name,

@@ -20,8 +20,8 @@ ELECTROSTATIC_OUTPUTS = (
     quantities.ELECTROSTATIC_POTENTIAL,
     quantities.LOCAL_ELECTRIC_FIELD,
 )
-#: Outputs of models with charges, in the order they are declared.
-CHARGE_OUTPUTS = (quantities.CHARGES, quantities.RESPONSE_DIPOLE, quantities.MACRO_DIPOLE)
+#: Outputs of models with charges or atomic dipoles, in the order they are declared.
+DIPOLE_OUTPUTS = (quantities.RESPONSE_DIPOLE, quantities.MACRO_DIPOLE)
 
 
 def variant_name(field: str) -> str:
@@ -35,7 +35,11 @@ def output_names(options: SmileOptions) -> list[str]:
     if options.has_electrostatics:
         names.extend(ELECTROSTATIC_OUTPUTS)
     if options.has_charges:
-        names.extend(CHARGE_OUTPUTS)
+        names.append(quantities.CHARGES)
+    if options.has_atomic_dipoles:
+        names.append(quantities.ATOMIC_DIPOLES)
+    if options.has_dipole:
+        names.extend(DIPOLE_OUTPUTS)
     if options.has_born_charges:
         names.append(quantities.BORN_EFFECTIVE_CHARGES)
     return names

@@ -33,6 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{label}_key", help=f"key of the label {label}; REF_{label} where it is not given"
         )
+    parser.add_argument("--polarization_key", help="key of the label polarization (e/A^2)")
+    axes = ("auto", "x", "y", "z", "xy", "xz", "yz", "xyz")
+    parser.add_argument("--dipole_axes", choices=axes, default="auto", help="as in training")
+    parser.add_argument(
+        "--dipole_quantum", type=int, choices=(0, 1, 2), default=0, help="in e, as in training"
+    )
     return parser
 
 

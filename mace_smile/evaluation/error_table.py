@@ -9,6 +9,7 @@ from mace.data import AtomicData
 from prettytable import PrettyTable
 
 from mace_smile import quantities
+from mace_smile.physics.polarization import nearest_branch
 
 
 @dataclass
@@ -64,8 +65,9 @@ class ErrorTable:
             self._add("stress", "meV/A^3", 1e3 * error)
         axes = label["dipole_weight"][0] > 0
         if quantities.MACRO_DIPOLE in outputs and axes.any():
-            error = (outputs[quantities.MACRO_DIPOLE] - label["dipole"][0])[axes]
-            self._add("macro dipole", "e A", error)
+            difference = torch.tensor(outputs[quantities.MACRO_DIPOLE]) - data.dipole
+            error = nearest_branch(difference, data[quantities.DIPOLE_QUANTUM].view(1, 3, 3))
+            self._add("macro dipole", "e A", error.numpy()[0, axes])
         if quantities.CHARGES in outputs and label["charges_weight"] > 0:
             self._add("charges", "e", outputs[quantities.CHARGES] - label["charges"])
         name = quantities.BORN_EFFECTIVE_CHARGES

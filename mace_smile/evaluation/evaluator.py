@@ -36,6 +36,7 @@ STRUCTURE_OUTPUTS = (
 ATOM_OUTPUTS = (
     quantities.FORCES,
     quantities.CHARGES,
+    quantities.ATOMIC_DIPOLES,
     quantities.BORN_EFFECTIVE_CHARGES,
     quantities.ELECTROSTATIC_POTENTIAL,
     quantities.LOCAL_ELECTRIC_FIELD,
@@ -50,10 +51,18 @@ class ModelEvaluator:
     :param model: on its device, in its precision.
     :param keys: where labels are found; the inputs are found where they were in training.
     :param head: head of a multi-head model; None is the last.
+    :param dipole_axes: Cartesian axes along which dipoles are labels, as in training.
+    :param dipole_quantum: charge in e of the quantum modulo which dipoles along periodic axes are
+        labels; 0: they are none.
     """
 
     def __init__(
-        self, model: SmileMACE, keys: KeySpecification | None = None, head: str | None = None
+        self,
+        model: SmileMACE,
+        keys: KeySpecification | None = None,
+        head: str | None = None,
+        dipole_axes: str = "auto",
+        dipole_quantum: int = 0,
     ) -> None:
         if head is not None and head not in model.heads:
             raise UserError(f"the model has no head '{head}'; it has {', '.join(model.heads)}")
@@ -71,7 +80,9 @@ class ModelEvaluator:
         self.settings = LabelSettings(
             born_effective_charges=True,
             given_charges=options.given_charges_key is not None,
-            structure=StructureSettings.of_model(options, float(model.r_max)),
+            dipole_axes=dipole_axes,
+            dipole_quantum=dipole_quantum,
+            structure=StructureSettings.of_model(options, float(model.r_max), model.scale_value()),
         )
         self.net_charge_warning = NetChargeWarning(self.settings.structure.net_charge)
         inputs = input_keys(options)
@@ -114,7 +125,8 @@ class ModelEvaluator:
         """Yield each structure as the model saw it, and its outputs, in order.
 
         The outputs hold ``energy`` (), ``forces`` (n, 3), ``stress`` (3, 3) where the cell has
-        a volume, and what the model has of ``charges`` (n,), ``response_dipole`` and
+        a volume, and what the model has of ``charges`` (n,), ``atomic_dipoles`` (n, 3),
+        ``response_dipole`` and
         ``macro_dipole`` (3,), ``born_effective_charges`` (n, 3, 3), ``short_range_energy`` and
         ``electrostatic_energy`` (), ``electrostatic_potential`` (n,) and
         ``local_electric_field`` (n, 3), in the units of :mod:`mace_smile.quantities`.

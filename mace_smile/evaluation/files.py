@@ -36,6 +36,7 @@ INFO_LABELS = {
     quantities.ENERGY: "energy",
     quantities.STRESS: "stress",
     quantities.DIPOLE: "dipole",
+    quantities.POLARIZATION: "polarization",
 }
 ARRAY_LABELS = {
     quantities.FORCES: "forces",
@@ -58,12 +59,21 @@ def label_keys(args: argparse.Namespace, frames: list[ase.Atoms]) -> KeySpecific
                 f"{', '.join(sorted(found))}"
             )
 
+    if args.polarization_key is not None and args.dipole_quantum == 0:
+        raise UserError(
+            "--polarization_key has no effect without --dipole_quantum 1 (or 2, where all "
+            "electrons are paired): a polarization is defined only modulo a quantum"
+        )
+
     def keys(labels: dict[str, str]) -> dict[str, str]:
         return {
             name: getattr(args, f"{flag}_key") or f"REF_{flag}" for name, flag in labels.items()
         }
 
-    return KeySpecification(info_keys=keys(INFO_LABELS), arrays_keys=keys(ARRAY_LABELS))
+    specification = KeySpecification(info_keys=keys(INFO_LABELS), arrays_keys=keys(ARRAY_LABELS))
+    if args.polarization_key is None:
+        del specification.info_keys[quantities.POLARIZATION]
+    return specification
 
 
 def evaluate_file(args: argparse.Namespace) -> None:
@@ -94,7 +104,9 @@ def evaluate_file(args: argparse.Namespace) -> None:
     if not frames:
         raise UserError(f"'{args.configs}' holds no structures")
 
-    evaluator = ModelEvaluator(model, label_keys(args, frames), args.head)
+    evaluator = ModelEvaluator(
+        model, label_keys(args, frames), args.head, args.dipole_axes, args.dipole_quantum
+    )
     key = model.options.given_charges_key
     if key is not None and not any(key in atoms.arrays for atoms in frames):
         logger.warning(

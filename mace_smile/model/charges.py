@@ -9,8 +9,19 @@ from typing import Dict
 import torch
 
 
+def given_atoms(data: Dict[str, torch.Tensor]) -> torch.Tensor:
+    """Atoms whose charge is given, shape ``(n_atoms,)``, bool.
+
+    :param data: batch with ``batch``; optionally ``given_charges`` and ``given_mask``
+        ``(n_atoms,)`` or ``(n_atoms, 1)``.
+    """
+    if "given_charges" in data and "given_mask" in data:
+        return data["given_mask"].view(-1) != 0
+    return torch.zeros_like(data["batch"], dtype=torch.bool)
+
+
 def complete_charges(
-    raw_charges: torch.Tensor, data: Dict[str, torch.Tensor], scale: float, exact: bool
+    raw_charges: torch.Tensor, data: Dict[str, torch.Tensor], scale: torch.Tensor, exact: bool
 ) -> torch.Tensor:
     """Put the given charges in, and shift the others to the total charge.
 
@@ -18,18 +29,17 @@ def complete_charges(
     :param data: batch with ``batch`` and ``ptr``; optionally ``total_charge`` ``(n_graphs,)``
         (0 where absent), ``given_charges`` and ``given_mask`` ``(n_atoms,)`` or
         ``(n_atoms, 1)``, physical scale.
-    :param scale: the factor s from energy charges to response charges.
+    :param scale: the factor s from energy charges to response charges, shape ``()``.
     :param exact: shift the learned charges of each structure by one constant, so that all
         charges add up to the total charge.
     :return: shape ``(n_atoms,)``, in e, energy scale.
     """
     charges = raw_charges
-    learned = torch.ones_like(raw_charges)
-    if "given_charges" in data and "given_mask" in data:
-        is_given = data["given_mask"].view(-1) != 0
+    is_given = given_atoms(data)
+    learned = torch.where(is_given, torch.zeros_like(raw_charges), torch.ones_like(raw_charges))
+    if "given_charges" in data:
         given = data["given_charges"].view(-1).to(raw_charges.dtype) / scale
         charges = torch.where(is_given, given, charges)
-        learned = torch.where(is_given, torch.zeros_like(learned), learned)
     if not exact:
         return charges
     batch = data["batch"]

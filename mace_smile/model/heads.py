@@ -1,8 +1,8 @@
 """Readouts on MACE node features: static charges and Born effective charges.
 
-Both see the invariants of all layers. The Born-charge head also needs vectors; it builds them
-from the edges, and adds those of the features where there are any, so it works for any hidden
-irreps, ``max_L 0`` included.
+Both see the invariants of all layers. The Born-charge head also needs vectors, which
+:class:`~mace_smile.model.edge_vectors.EdgeVectorHead` builds for any hidden irreps, ``max_L 0``
+included.
 """
 
 import math
@@ -11,25 +11,8 @@ from typing import Final, List
 import torch
 from e3nn import o3
 from e3nn.util.jit import compile_mode
-from mace.modules import ScaleShiftMACE
-from mace.modules.blocks import RadialEmbeddingBlock
 
-
-def layer_irreps(backbone: ScaleShiftMACE) -> List[o3.Irreps]:
-    """Irreps of the node features of each layer, in the order they are concatenated."""
-    return [o3.Irreps(product.linear.irreps_out) for product in backbone.products]
-
-
-def irrep_columns(layers: List[o3.Irreps], irrep: o3.Irrep) -> List[int]:
-    """Columns of the concatenated node features that hold an irrep, layer by layer."""
-    columns: List[int] = []
-    start = 0
-    for irreps in layers:
-        for (_, ir), part in zip(irreps, irreps.slices(), strict=True):
-            if ir == irrep:
-                columns.extend(range(start + part.start, start + part.stop))
-        start += irreps.dim
-    return columns
+from mace_smile.model.edge_vectors import EdgeVectorHead, irrep_columns
 
 
 @compile_mode("script")
@@ -66,7 +49,7 @@ class ChargeHead(torch.nn.Module):
 
 
 @compile_mode("script")
-class BornChargeHead(torch.nn.Module):
+class BornChargeHead(EdgeVectorHead):
     r"""Born effective charges as an equivariant readout of their own (0e + 1e + 2e).
 
     .. math::
@@ -87,11 +70,7 @@ class BornChargeHead(torch.nn.Module):
     :param avg_num_neighbors: normalisation of the sums over neighbours.
     """
 
-    has_feature_vectors: Final[bool]
     has_feature_tensors: Final[bool]
-    scalar_columns: torch.Tensor
-    sender_columns: torch.Tensor
-    vector_columns: torch.Tensor
     tensor_columns: torch.Tensor
     change_of_basis: torch.Tensor
     identity: torch.Tensor
@@ -104,38 +83,18 @@ class BornChargeHead(torch.nn.Module):
         r_max: float,
         avg_num_neighbors: float,
     ) -> None:
-        super().__init__()
-        self.channels = channels
-        self.normalization = 1.0 / math.sqrt(max(avg_num_neighbors, 1.0))
-        scalars = irrep_columns(layers, o3.Irrep("0e"))
-        sender_scalars = irrep_columns(layers[:-1], o3.Irrep("0e"))
-        vectors = irrep_columns(layers, o3.Irrep("1o"))
+        n_weights = 2 * channels  # of the vectors, then of the tensors
+        super().__init__(layers, n_elements, channels, n_weights, r_max, avg_num_neighbors)
         tensors = irrep_columns(layers, o3.Irrep("2e"))
-        for name, columns in (
-            ("scalar_columns", scalars),
-            ("sender_columns", sender_scalars),
-            ("vector_columns", vectors),
-            ("tensor_columns", tensors),
-        ):
-            self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
-        self.radial = RadialEmbeddingBlock(r_max=r_max, num_bessel=8, num_polynomial_cutoff=5)
-        self.radial_weights = torch.nn.Linear(self.radial.out_dim, 2 * channels, bias=False)
-        self.sender_weights = torch.nn.Linear(
-            n_elements + len(sender_scalars), 2 * channels, bias=False
-        )
-        self.has_feature_vectors = len(vectors) > 0
+        self.register_columns("tensor_columns", tensors)
         self.has_feature_tensors = len(tensors) > 0
-        if self.has_feature_vectors:
-            self.feature_vectors = torch.nn.Linear(len(vectors) // 3, channels, bias=False)
         if self.has_feature_tensors:
             self.feature_tensors = torch.nn.Linear(len(tensors) // 5, channels, bias=False)
         self.partner_vectors = torch.nn.Linear(channels, channels, bias=False)
-        self.hidden = torch.nn.Linear(len(scalars), 64)
+        self.hidden = torch.nn.Linear(len(self.scalar_columns), 64)
         self.gates = torch.nn.Linear(64, 1 + 2 * channels)
-        # Vectors and tensors take part from the first step on.
-        for linear in (self.sender_weights, self.partner_vectors):
-            torch.nn.init.normal_(linear.weight, std=1.0 / math.sqrt(linear.in_features))
-        torch.nn.init.normal_(self.radial_weights.weight)
+        self.reset_edge_weights()
+        torch.nn.init.normal_(self.partner_vectors.weight, std=1.0 / math.sqrt(channels))
         torch.nn.init.ones_(self.gates.bias[1:])
         self.element_charges = torch.nn.Parameter(torch.zeros(n_elements))
         # e3nn's five components of l = 2 as a symmetric traceless 3x3 matrix
@@ -161,7 +120,7 @@ class BornChargeHead(torch.nn.Module):
         :return: shape ``(n_atoms, 3, 3)``, in e, field index first.
         """
         n_atoms = node_feats.shape[0]
-        sender, receiver = edge_index[0], edge_index[1]
+        receiver = edge_index[1]
         hidden = torch.nn.functional.silu(self.hidden(node_feats[:, self.scalar_columns]))
         gates = self.gates(hidden)
         isotropic = gates[:, 0] + node_attrs @ self.element_charges
@@ -170,10 +129,8 @@ class BornChargeHead(torch.nn.Module):
 
         lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
         directions = vectors / (lengths + 1e-9)
-        radial, _ = self.radial(lengths, node_attrs, edge_index, atomic_numbers)
-        given = torch.cat([node_attrs, node_feats[:, self.sender_columns]], dim=-1)
-        weights = self.radial_weights(radial) * self.sender_weights(given)[sender]
-        weights = weights * self.normalization  # (n_edges, 2 channels)
+        radial = self.edge_radial(node_attrs, edge_index, lengths, atomic_numbers)
+        weights = self.edge_weights(node_feats, node_attrs, edge_index, radial)
 
         # The gates of the receiver turn the channels of the tensors into one weight an edge.
         strengths = (weights[:, self.channels :] * tensor_gates[receiver]).sum(-1, keepdim=True)
@@ -183,14 +140,7 @@ class BornChargeHead(torch.nn.Module):
         trace = torch.diagonal(node_tensors, dim1=-2, dim2=-1).sum(-1) / 3
         isotropic = isotropic - trace
 
-        edge_vectors = weights[:, : self.channels, None] * directions[:, None, :]
-        node_vectors = torch.zeros(
-            (n_atoms, self.channels, 3), dtype=weights.dtype, device=weights.device
-        )
-        node_vectors = node_vectors.index_add(0, receiver, edge_vectors)
-        if self.has_feature_vectors:
-            features = node_feats[:, self.vector_columns].reshape(n_atoms, -1, 3).transpose(1, 2)
-            node_vectors = node_vectors + self.feature_vectors(features).transpose(1, 2)
+        node_vectors = self.node_vectors(node_feats, weights, directions, receiver)
         if self.has_feature_tensors:
             features = node_feats[:, self.tensor_columns].reshape(n_atoms, -1, 5).transpose(1, 2)
             mixed = (self.feature_tensors(features) * tensor_gates.unsqueeze(1)).sum(-1)

@@ -28,7 +28,7 @@ from e3nn import o3
 from e3nn.util.jit import compile_mode
 
 from mace_smile import quantities
-from mace_smile.model.heads import irrep_columns
+from mace_smile.model.edge_vectors import irrep_columns
 from mace_smile.physics.electrostatics import COULOMB_CONSTANT, Electrostatics
 from mace_smile.physics.parameters import CoulombParameters
 

@@ -73,12 +73,15 @@ class NetChargeRule:
     """Cell axis along the normal with ``boundary="slab"``."""
 
     @classmethod
-    def of_model(cls, options: SmileOptions, r_max: float) -> "NetChargeRule":
+    def of_model(
+        cls, options: SmileOptions, r_max: float, scale: float | None = None
+    ) -> "NetChargeRule":
         """The rule of a model.
 
         :param options: of the model. Where its charges add up to no given total charge, the net
             charge of a structure is not known beforehand, and there is no rule.
         :param r_max: cutoff of the backbone in A.
+        :param scale: factor s of the model as it is now; None: of the options.
         :raises ValueError: for an accuracy of the sum that cannot be reached.
         """
         needs_background = options.has_electrostatics and options.total_charge_constraint == "exact"
@@ -88,7 +91,7 @@ class NetChargeRule:
         return cls(
             action=options.net_charge,
             needs_background=needs_background,
-            scale=options.scale,
+            scale=options.scale if scale is None else scale,
             smearing=smearing,
             boundary=options.boundary,
             slab_axis=options.slab_axis,

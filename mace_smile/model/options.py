@@ -3,9 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from ase.data import atomic_numbers
+
 from mace_smile.physics.parameters import METHODS, TERMS, CoulombParameters, choose_parameters
 
 CHARGE_HEADS = ("local", "none")
+DIPOLE_HEADS = ("none", "local")
 TOTAL_CHARGE_CONSTRAINTS = ("exact", "penalty", "none")
 ELECTROSTATICS = (*METHODS, "none")
 COULOMB_TERMS = TERMS
@@ -25,6 +28,10 @@ class SmileOptions:
 
     charge_head: str = "local"
     """``local``: static charges read out of the node features; ``none``: no charges."""
+    dipole_head: str = "none"
+    """``local``: atomic dipoles read out of the node features and edges; ``none``: no dipoles."""
+    dipole_elements: tuple[str, ...] | None = None
+    """Chemical symbols of the elements that carry atomic dipoles; None is all."""
     total_charge_constraint: str = "exact"
     """How the charges are made to add up to the total charge: ``exact`` (a shift over the
     learned atoms), ``penalty`` (a term of the loss) or ``none``."""
@@ -69,7 +76,14 @@ class SmileOptions:
     """Factor s from energy charges to response charges; None is sqrt(1 + susceptibility)."""
     susceptibility: float = 0.0
     """Electronic susceptibility chi of the macro-dipole relation along slab normals (S0
-    eq. 4); 0 is SMILE0."""
+    eq. 4); 0 is SMILE0. Where it is learned, the value it starts from."""
+    learn_susceptibility: bool = False
+    """Whether the susceptibility is a parameter of the model, trained on dipoles of slabs."""
+    given_susceptibility: float | None = None
+    """Susceptibility of the dipole of the given charges; None: that of all the rest."""
+    learn_given_susceptibility: bool = False
+    """Whether the given charges have a learned susceptibility of their own; it starts from
+    ``given_susceptibility``, or 0."""
     given_charges_key: str | None = None
     """Per-atom array of the structures that holds charges which are given, not learned, in e
     (physical scale); None when no charges are given."""
@@ -79,12 +93,15 @@ class SmileOptions:
     """Entry of ``atoms.info`` with the total charge of a structure in e; neutral without it."""
     charge_channels: int = 32
     """Width of the hidden layer of the charge head."""
+    dipole_channels: int = 16
+    """Number of vectors the dipole head builds at each atom."""
     born_channels: int = 16
     """Number of vectors and rank-2 tensors the Born-charge head builds at each atom."""
 
     def __post_init__(self) -> None:
         for field, allowed in (
             ("charge_head", CHARGE_HEADS),
+            ("dipole_head", DIPOLE_HEADS),
             ("total_charge_constraint", TOTAL_CHARGE_CONSTRAINTS),
             ("electrostatics", ELECTROSTATICS),
             ("coulomb_terms", COULOMB_TERMS),
@@ -107,7 +124,12 @@ class SmileOptions:
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{field}` is {value} but must be positive and finite")
-        for field in ("charge_channels", "born_channels", "long_range_channels"):
+        for field in (
+            "charge_channels",
+            "dipole_channels",
+            "born_channels",
+            "long_range_channels",
+        ):
             if getattr(self, field) < 1:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1")
         if self.long_range_channels > 1 and self.long_range_readout != "learned":
@@ -122,16 +144,44 @@ class SmileOptions:
             )
         if self.slab_axis not in (0, 1, 2):
             raise ValueError(f"`slab_axis` is {self.slab_axis} but must be 0, 1 or 2")
-        if not (math.isfinite(self.susceptibility) and self.susceptibility > -1.0):
-            raise ValueError(
-                f"`susceptibility` is {self.susceptibility} but must be above -1: the dipole "
-                "is divided by 1 + susceptibility"
-            )
+        for field in ("susceptibility", "given_susceptibility"):
+            value = getattr(self, field)
+            if value is not None and not (math.isfinite(value) and value > -1.0):
+                raise ValueError(
+                    f"`{field}` is {value} but must be above -1: the dipole is divided by "
+                    f"1 + {field}"
+                )
+        for symbol in self.dipole_elements or ():
+            if symbol not in atomic_numbers:
+                raise ValueError(
+                    f"`dipole_elements` names '{symbol}', which is no chemical symbol; give "
+                    "symbols such as O or O,Mg"
+                )
 
     @property
     def has_charges(self) -> bool:
         """Whether the model predicts static charges."""
         return self.charge_head != "none"
+
+    @property
+    def has_atomic_dipoles(self) -> bool:
+        """Whether the model predicts atomic dipoles."""
+        return self.dipole_head != "none"
+
+    @property
+    def dipole_numbers(self) -> list[int]:
+        """Atomic numbers of ``dipole_elements``; empty where all elements carry dipoles."""
+        return [atomic_numbers[symbol] for symbol in self.dipole_elements or ()]
+
+    @property
+    def has_dipole(self) -> bool:
+        """Whether the model predicts the dipole of a structure, from charges, dipoles or both."""
+        return self.has_charges or self.has_atomic_dipoles
+
+    @property
+    def has_given_susceptibility(self) -> bool:
+        """Whether given charges are screened by a susceptibility of their own."""
+        return self.learn_given_susceptibility or self.given_susceptibility is not None
 
     @property
     def has_electrostatics(self) -> bool:
@@ -175,8 +225,16 @@ class SmileOptions:
         )
 
     @property
+    def scale_follows(self) -> bool:
+        """Whether the factor s follows a learned susceptibility."""
+        return self.learn_susceptibility and self.screening_value is None
+
+    @property
     def scale(self) -> float:
-        """The factor s from energy charges to response charges (PHYSICS: three scales)."""
+        """The factor s from energy charges to response charges.
+
+        Where it follows a learned susceptibility, the value it starts from.
+        """
         if self.screening_value is None:
             return math.sqrt(1.0 + self.susceptibility)
         return self.screening_value

@@ -19,17 +19,16 @@ from e3nn.util.jit import compile_mode
 from mace.modules import ScaleShiftMACE
 from mace.modules.utils import get_outputs
 
-from mace_smile.model.charges import complete_charges
-from mace_smile.model.heads import BornChargeHead, ChargeHead, layer_irreps
+from mace_smile.model.edge_vectors import layer_irreps
+from mace_smile.model.heads import BornChargeHead
 from mace_smile.model.long_range import Hardness, HiddenCharges, LearnedReadout, LongRange
 from mace_smile.model.options import SmileOptions
+from mace_smile.model.polarization import PolarizationHeads
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
-from mace_smile.physics.boundaries import model_axes
-from mace_smile.physics.polarization import compute_dipole, screen_slabs, whole_slabs
 
 
 @compile_mode("script")
-class SmileMACE(torch.nn.Module):
+class SmileMACE(PolarizationHeads):
     """A ScaleShiftMACE with charge heads, electrostatics and response.
 
     :param backbone: a ``mace.modules.ScaleShiftMACE``; it is held, not copied.
@@ -49,13 +48,10 @@ class SmileMACE(torch.nn.Module):
         "scale_shift",
     ]
 
-    has_charges: Final[bool]
     has_electrostatics: Final[bool]
     has_born_charges: Final[bool]
     has_learned_readout: Final[bool]
     has_hidden_charges: Final[bool]
-    r_max: torch.Tensor
-    atomic_numbers: torch.Tensor
     num_interactions: torch.Tensor
 
     def __init__(self, backbone: ScaleShiftMACE, options: SmileOptions) -> None:
@@ -73,25 +69,17 @@ class SmileMACE(torch.nn.Module):
         self.register_buffer("atomic_numbers", backbone.atomic_numbers.detach().clone())
         self.register_buffer("num_interactions", backbone.num_interactions.detach().clone())
 
-        self.has_charges = options.has_charges
         self.has_electrostatics = options.has_electrostatics
         self.has_born_charges = options.has_born_charges
         self.has_learned_readout = (
             options.has_electrostatics and options.long_range_readout == "learned"
         )
         self.has_hidden_charges = self.has_learned_readout and options.long_range_channels > 1
-        self.exact_total_charge = options.total_charge_constraint == "exact"
-        self.scale = options.scale
-        self.susceptibility = options.susceptibility
-        self.boundary = options.boundary
-        self.slab_axis = options.slab_axis
-        self.minimum_gap = max(float(self.r_max), options.second_cutoff or 0.0)
+        self.charge_heads = torch.nn.ModuleDict()
+        self.add_polarization_heads(backbone, options)
 
         layers = layer_irreps(backbone)
         n_elements = len(self.atomic_numbers)
-        self.charge_heads = torch.nn.ModuleDict()
-        if self.has_charges:
-            self.charge_heads["charges"] = ChargeHead(layers, n_elements, options.charge_channels)
         if self.has_born_charges:
             self.charge_heads["born_effective_charges"] = BornChargeHead(
                 layers,
@@ -138,10 +126,11 @@ class SmileMACE(torch.nn.Module):
         :return: MACE's outputs; ``electrostatic_energy`` and ``short_range_energy``, the rest of
             the energy, ``(n_graphs,)`` in eV; ``electrostatic_potential`` ``(n_atoms,)`` in V
             and ``local_electric_field`` ``(n_atoms, 3)`` in V/A; ``charges`` and
-            ``response_charges`` ``(n_atoms,)`` in e; ``response_dipole`` and ``macro_dipole``
-            ``(n_graphs, 3)`` in e A; ``predicted_total_charge`` ``(n_graphs,)`` in e;
-            ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field index first. What the
-            model does not have, or nobody asked for, is None.
+            ``response_charges`` ``(n_atoms,)`` in e; ``atomic_dipoles`` ``(n_atoms, 3)``,
+            ``response_dipole`` and ``macro_dipole`` ``(n_graphs, 3)`` in e A;
+            ``predicted_total_charge`` ``(n_graphs,)`` in e; ``born_effective_charges``
+            ``(n_atoms, 3, 3)`` in e, field index first. What the model does not have, or nobody
+            asked for, is None.
         :raises NotImplementedError: for Hessians, edge forces, atomic stresses and ML-IAP.
         """
         if compute_hessian or compute_edge_forces or compute_atomic_stresses or lammps_mliap:
@@ -184,24 +173,23 @@ class SmileMACE(torch.nn.Module):
         local_electric_field: Optional[torch.Tensor] = None
         charges: Optional[torch.Tensor] = None
         response_charges: Optional[torch.Tensor] = None
+        atomic_dipoles: Optional[torch.Tensor] = None
         response_dipole: Optional[torch.Tensor] = None
         macro_dipole: Optional[torch.Tensor] = None
         predicted_total_charge: Optional[torch.Tensor] = None
-        if self.has_charges:
-            raw_charges = self.charge_heads["charges"](node_feats, data["node_attrs"])
-            q = complete_charges(raw_charges, data, self.scale, self.exact_total_charge)
-            periodic = model_axes(data["pbc"].view(-1, 3), self.boundary, self.slab_axis)
-            whole = strained
-            if self.boundary == "slab":
-                whole = whole_slabs(
-                    strained,
-                    cells,
-                    data["pbc"].view(-1, 3),
-                    data["ptr"],
-                    self.slab_axis,
-                    self.minimum_gap,
-                )
+        if self.has_dipole:
+            polarized = self.polarize(node_feats, data, strained, cells)
+            response_charges = polarized["response_charges"]
+            response_dipole = polarized["response_dipole"]
+            macro_dipole = polarized["macro_dipole"]
+            predicted_total_charge = polarized["predicted_total_charge"]
+            if self.has_atomic_dipoles:
+                atomic_dipoles = polarized["atomic_dipoles"]
+            if self.has_charges:
+                charges = polarized["charges"]
             if self.has_electrostatics:
+                q, whole = polarized["charges"], polarized["whole_positions"]
+                periodic = polarized["periodic"]
                 channels = q.unsqueeze(-1)
                 if self.has_hidden_charges:
                     hidden = self.charge_heads["hidden_charges"](
@@ -225,15 +213,6 @@ class SmileMACE(torch.nn.Module):
                 short_range_energy = energy + charging_energy
                 energy = short_range_energy + electrostatic_energy
                 interaction_energy = interaction_energy + charging_energy + electrostatic_energy
-            born_scale = self.scale * q
-            dipole = compute_dipole(born_scale, whole, data["batch"], n_graphs)
-            charges = q
-            response_charges = born_scale
-            response_dipole = dipole
-            macro_dipole = screen_slabs(dipole, cells, periodic, self.susceptibility)
-            predicted_total_charge = torch.zeros_like(interaction_energy).index_add(
-                0, data["batch"], born_scale
-            )
 
         born_effective_charges: Optional[torch.Tensor] = None
         if self.has_born_charges:
@@ -278,6 +257,7 @@ class SmileMACE(torch.nn.Module):
             "node_feats": node_feats,
             "charges": charges,
             "response_charges": response_charges,
+            "atomic_dipoles": atomic_dipoles,
             "response_dipole": response_dipole,
             "macro_dipole": macro_dipole,
             "predicted_total_charge": predicted_total_charge,

@@ -16,14 +16,17 @@ from mace_smile.model.long_range import Hardness, LongRange
 from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+
+
+def _with_all_fields(old: SmileOptions) -> SmileOptions:
+    """Options of an older format: fields it did not have get their defaults."""
+    return SmileOptions(**{field.name: getattr(old, field.name) for field in fields(SmileOptions)})
 
 
 def _from_1(state: dict[str, Any]) -> dict[str, Any]:
     """Format 2 has one module for all Coulomb sums, and options for them."""
-    old = state["options"]
-    known = {field.name: getattr(old, field.name) for field in fields(SmileOptions)}
-    options = SmileOptions(**known)
+    options = _with_all_fields(state["options"])
     modules = dict(state["_modules"])
     if modules.pop("electrostatics", None) is not None:
         r_max = state["_buffers"]["r_max"]
@@ -49,8 +52,27 @@ def _from_2(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "_modules": modules}
 
 
+def _from_3(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 4 has atomic dipoles, and susceptibilities that may be learned or differ."""
+    options = _with_all_fields(state["options"])
+    flags = {
+        "has_dipole": options.has_dipole,
+        "has_atomic_dipoles": False,
+        "learns_susceptibility": False,
+        "learns_given_susceptibility": False,
+        "has_given_susceptibility": False,
+        "given_susceptibility": 0.0,
+        "scale_follows": False,
+    }
+    return {**state, **flags, "options": options}
+
+
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+}
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:

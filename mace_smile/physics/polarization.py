@@ -4,9 +4,11 @@ A dipole-corrected slab shows the dipole
 
 .. math::
 
-    \\mu^{tot} = \\mu / (1 + \\chi), \\quad \\mu = \\sum_i \\tilde q_i r_i
+    \\mu^{tot} = \\mu / (1 + \\chi), \\quad \\mu = \\sum_i \\tilde q_i r_i + \\sum_i d_i
 
-along its normal (S0 eqs. 4 and 6); along all other axes there is no such factor.
+along its normal (S0 eqs. 4 and 6); along all other axes there is no such factor. Along periodic
+axes a dipole is defined only modulo the dipole quantum, e (2e where all electrons are paired)
+times the lattice vectors (S1 eq. 33).
 """
 
 from typing import List
@@ -119,25 +121,63 @@ def screen_along_normal(
     return vector - along * (susceptibility / (1.0 + susceptibility))
 
 
+def plane_normals(cells: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
+    """Cross product of the two periodic cell vectors of each slab, zero for other structures.
+
+    :param cells: shape ``(n_graphs, 3, 3)``, in A.
+    :param periodic: axes that are periodic, two of them in slabs, shape ``(n_graphs, 3)``, bool.
+    :return: shape ``(n_graphs, 3)``, in A^2; its length is the area of the plane. Along the
+        normal of :func:`slab_normal`.
+    """
+    flags = periodic.to(torch.int64)
+    axes = torch.argmin(flags, dim=1)  # (n_graphs,)
+    graphs = torch.arange(cells.shape[0], device=cells.device)
+    cross = torch.linalg.cross(cells[graphs, (axes + 1) % 3], cells[graphs, (axes + 2) % 3])
+    return torch.where((flags.sum(dim=1) == 2).unsqueeze(-1), cross, torch.zeros_like(cross))
+
+
 def screen_slabs(
-    dipoles: torch.Tensor, cells: torch.Tensor, periodic: torch.Tensor, susceptibility: float
+    dipoles: torch.Tensor,
+    cells: torch.Tensor,
+    periodic: torch.Tensor,
+    susceptibility: torch.Tensor,
 ) -> torch.Tensor:
     """Dipoles as DFT reports them: those of slabs divided by 1 + chi along the normal.
 
     :param dipoles: shape ``(n_graphs, 3)``, in e A.
     :param cells: shape ``(n_graphs, 3, 3)``, in A.
     :param periodic: axes that are periodic, two of them in slabs, shape ``(n_graphs, 3)``, bool.
-    :param susceptibility: electronic susceptibility chi.
+    :param susceptibility: electronic susceptibility chi, shape ``()``.
     :return: shape ``(n_graphs, 3)``, in e A.
     """
-    if susceptibility == 0.0:
-        return dipoles
-    screened: List[torch.Tensor] = []
-    for graph in range(dipoles.shape[0]):
-        axes = periodic[graph].to(torch.int64)
-        dipole = dipoles[graph]
-        if int(axes.sum()) == 2:
-            normal = slab_normal(cells[graph], int(torch.argmin(axes)))
-            dipole = screen_along_normal(dipole, normal, susceptibility)
-        screened.append(dipole)
-    return torch.stack(screened)
+    normals = plane_normals(cells, periodic)
+    squares = normals.square().sum(dim=1, keepdim=True)
+    projections = (dipoles * normals).sum(dim=1, keepdim=True)
+    along = projections / torch.where(squares > 0, squares, torch.ones_like(squares)) * normals
+    return dipoles - along * (susceptibility / (1.0 + susceptibility))
+
+
+def nearest_branch(differences: torch.Tensor, quanta: torch.Tensor) -> torch.Tensor:
+    """The shortest of all vectors that differ from a dipole error by dipole quanta.
+
+    .. math::
+
+        \\min_n |\\Delta\\mu - \\sum_k n_k e a_k|, \\quad n_k \\in \\mathbb Z
+
+    The integers are the rounded fractional coordinates, or one beside each; of these the shortest
+    is exact for a Minkowski-reduced basis, such as :func:`ase.geometry.minkowski_reduce` gives.
+
+    :param differences: predicted minus labelled dipoles, shape ``(n_graphs, 3)``, in e A.
+    :param quanta: quantum of charge times the lattice vectors of periodic axes, reduced, in rows,
+        and zeros in rows of other axes, shape ``(n_graphs, 3, 3)``, in e A.
+    :return: shape ``(n_graphs, 3)``, in e A; its gradient by ``differences`` is one.
+    """
+    if not bool(quanta.any()):
+        return differences
+    steps = torch.tensor([-1.0, 0.0, 1.0], dtype=quanta.dtype, device=quanta.device)
+    offsets = torch.cartesian_prod(steps, steps, steps)  # (27, 3)
+    fractional = torch.einsum("ga,gak->gk", differences.detach(), torch.linalg.pinv(quanta))
+    integers = torch.round(fractional).unsqueeze(1) + offsets  # (n_graphs, 27, 3)
+    candidates = differences.unsqueeze(1) - torch.einsum("gnk,gka->gna", integers, quanta)
+    shortest = candidates.detach().square().sum(dim=-1).argmin(dim=1)
+    return candidates[torch.arange(len(candidates), device=quanta.device), shortest]

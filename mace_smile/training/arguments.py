@@ -6,8 +6,8 @@ from dataclasses import fields
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training.electrostatics_checks import as_flags
-from mace_smile.training.flags import FLAGS, LABEL_KEYS, WEIGHT_FLAGS
-from mace_smile.training.requirements import CHARGES, STAGE_TWO, value_of
+from mace_smile.training.flags import FLAGS, LABEL_KEYS, LEARNED_VALUE, WEIGHT_FLAGS
+from mace_smile.training.requirements import CHARGES, DIPOLE, STAGE_TWO, Requirement, value_of
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -69,9 +69,13 @@ def check_flags(args: argparse.Namespace) -> None:
             for requirement in needs:
                 if not requirement.holds(args):
                     raise UserError(f"--{name} has no effect here: {requirement.reason}")
-    for name in ("dipole_key", "charges_key"):
-        if getattr(args, name) is not None and not CHARGES.holds(args):
-            raise UserError(f"--{name} has no effect here: {CHARGES.reason}")
+    of_mace: tuple[tuple[str, Requirement], ...] = (
+        ("dipole_key", DIPOLE),
+        ("charges_key", CHARGES),
+    )
+    for name, requirement in of_mace:
+        if getattr(args, name) is not None and not requirement.holds(args):
+            raise UserError(f"--{name} has no effect here: {requirement.reason}")
     if value_of(args, "boundary") == "slab" and args.slab_axis is None:
         raise UserError(
             "--boundary slab does not say which cell axis is the slab normal; add --slab_axis "
@@ -91,6 +95,14 @@ def options_from_args(args: argparse.Namespace) -> SmileOptions:
     """
     check_flags(args)
     given = {field.name: getattr(args, field.name, None) for field in fields(SmileOptions)}
+    for name in ("susceptibility", "given_susceptibility"):
+        if given[name] == LEARNED_VALUE:
+            given[name] = None
+            given[f"learn_{name}"] = True
+    if given["dipole_elements"] is not None:
+        given["dipole_elements"] = tuple(
+            symbol.strip() for symbol in given["dipole_elements"].split(",")
+        )
     try:
         return SmileOptions(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:

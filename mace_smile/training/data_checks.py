@@ -9,16 +9,18 @@ from ase.data import chemical_symbols
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
 from mace_smile.training.argument_checks import heads_of
 from mace_smile.training.survey import TEST, TRAIN, VALID, Frame, Survey
 
 
-def check_data(args: argparse.Namespace, survey: Survey) -> None:
+def check_data(args: argparse.Namespace, survey: Survey, options: SmileOptions) -> None:
     """Refuse data that MACE would stop at later, or train on with nonsense.
 
     :raises UserError: saying what is missing and the remedy.
     """
     _check_elements(args, survey)
+    _check_dipole_elements(args, survey, options)
     _check_isolated_energies(args, survey)
     _check_numbers(args, survey)
 
@@ -65,6 +67,16 @@ def _check_elements(args: argparse.Namespace, survey: Survey) -> None:
                 f"the {name} frames contain {_names(strange)}, which no training frame contains; "
                 "add such training frames, or remove these frames"
             )
+
+
+def _check_dipole_elements(args: argparse.Namespace, survey: Survey, options: SmileOptions) -> None:
+    """Atomic dipoles are carried by elements the model will know."""
+    unknown = set(options.dipole_numbers) - _model_elements(args, survey)
+    if unknown:
+        raise UserError(
+            f"--dipole_elements names {_names(unknown)}, which no training frame contains; name "
+            f"some of {_names(_model_elements(args, survey))}"
+        )
 
 
 def _check_isolated_energies(args: argparse.Namespace, survey: Survey) -> None:

@@ -17,7 +17,7 @@ def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
     """Copy the weights of the charge heads both models have, in place.
 
     The new model may know fewer elements. In every parameter that depends on the element,
-    the entries of the elements come first along one dimension.
+    the entries of the elements come first along each dimension of elements.
 
     :param model: the new model.
     :param foundation: the one it starts from.
@@ -31,7 +31,7 @@ def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
                 field.name,
                 before,
                 now,
-                field.name,
+                field.name.removeprefix("learn_"),
             )
     stored = foundation.get_buffer("atomic_numbers").tolist()
     elements = torch.tensor([stored.index(z) for z in model.get_buffer("atomic_numbers").tolist()])
@@ -54,16 +54,18 @@ def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
 def _select_elements(
     values: torch.Tensor, shape: torch.Size, elements: torch.Tensor, n_stored: int
 ) -> torch.Tensor | None:
-    """Keep the entries of some elements along the one dimension whose size differs."""
+    """Keep the entries of some elements along each dimension whose size differs."""
     if values.dim() != len(shape):
         return None
-    differing = [d for d in range(values.dim()) if values.shape[d] != shape[d]]
-    if len(differing) != 1 or values.shape[differing[0]] < n_stored:
-        return None
-    dim = differing[0]
-    kept = values.index_select(dim, elements.to(values.device))
-    rest = values.narrow(dim, n_stored, values.shape[dim] - n_stored)
-    selected = torch.cat([kept, rest], dim=dim)
+    selected = values
+    for dim, size in enumerate(shape):
+        if values.shape[dim] == size:
+            continue
+        if values.shape[dim] < n_stored:
+            return None
+        kept = selected.index_select(dim, elements.to(values.device))
+        rest = selected.narrow(dim, n_stored, values.shape[dim] - n_stored)
+        selected = torch.cat([kept, rest], dim=dim)
     return selected if selected.shape == shape else None
 
 

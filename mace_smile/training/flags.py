@@ -1,11 +1,11 @@
 """The table of our command-line flags: what each means, allows, and needs to have an effect.
 
-All flags default to None, "not given": a flag that was given and would have no effect can
-then be refused with a sentence, whether it came from the command line or a YAML file. What
-holds when a flag is absent is the default of the field of the same name in
-:class:`~mace_smile.model.options.SmileOptions`, or written in the help text.
+All flags default to None, "not given": a flag that was given and would have no effect can then be
+refused with a sentence. What holds when a flag is absent is the default of the field of the same
+name in :class:`~mace_smile.model.options.SmileOptions`, or written in the help text.
 """
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,19 @@ from mace_smile.model.options import (
     BOUNDARIES,
     CHARGE_HEADS,
     COULOMB_TERMS,
+    DIPOLE_HEADS,
     ELECTROSTATICS,
     LONG_RANGE_READOUTS,
     NET_CHARGES,
     SCREENINGS,
     TOTAL_CHARGE_CONSTRAINTS,
 )
+from mace_smile.training.dipole_labels import NORMS
 from mace_smile.training.requirements import (
+    ATOMIC_DIPOLES,
     BORN_CHARGES,
     CHARGES,
+    DIPOLE,
     ENERGY,
     EWALD,
     FULL,
@@ -34,6 +38,7 @@ from mace_smile.training.requirements import (
     MESH,
     PENALTY,
     PERIODIC,
+    QUANTUM,
     REPEATED,
     SLAB,
     SMEARED,
@@ -48,7 +53,10 @@ LABEL_KEYS = {
     "total_charge_key": quantities.BY_NAME[quantities.TOTAL_CHARGE].key,
 }
 
-#: Values of `--dipole_axes` beside ``auto``.
+#: Value of susceptibilities beside numbers.
+LEARNED_VALUE = "learned"
+#: Values of `--dipole_quantum`, and of `--dipole_axes` beside ``auto``.
+DIPOLE_QUANTA = ("none", "1", "2")
 DIPOLE_AXES = ("x", "y", "z", "xy", "xz", "yz", "xyz")
 
 
@@ -75,8 +83,26 @@ def auto_or_number(text: str) -> float | None:
     return None if text == "auto" else float(text)
 
 
+def learned_or_number(text: str) -> str | float:
+    """Number, or ``learned``."""
+    try:
+        return text if text == LEARNED_VALUE else float(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"'{text}' is neither a number nor {LEARNED_VALUE}") from error
+
+
 FLAGS: tuple[Flag, ...] = (
     Flag("charge_head", "static charges of the atoms (default: local)", choices=CHARGE_HEADS),
+    Flag(
+        "dipole_head",
+        "dipoles of the atoms beside their charges, or instead of them (default: none)",
+        choices=DIPOLE_HEADS,
+    ),
+    Flag(
+        "dipole_elements",
+        "elements that carry atomic dipoles, such as O or O,Mg (default: all)",
+        needs=(ATOMIC_DIPOLES,),
+    ),
     Flag(
         "total_charge_constraint",
         "how the charges add up to the total charge: a shift of the learned ones, a term of the "
@@ -88,12 +114,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "given_charges_key",
         "key of charges (e) that are given, such as those of a biased electrode",
-        needs=(CHARGES, GIVEN_MASK),
+        needs=(DIPOLE, GIVEN_MASK),
     ),
     Flag(
         "given_mask_key",
         "key of the mask that is non-zero on the atoms whose charge is given",
-        needs=(CHARGES, GIVEN_CHARGES),
+        needs=(DIPOLE, GIVEN_CHARGES),
     ),
     Flag(
         "electrostatics",
@@ -106,8 +132,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "coulomb_terms",
-        "long_range is the interaction of Gaussian charges, smooth at short distances; full is "
-        "that of point charges, 1 / r (default: long_range)",
+        "long_range: Gaussian charges, smooth nearby; full: 1 / r (default: long_range)",
         choices=COULOMB_TERMS,
         needs=(ENERGY,),
     ),
@@ -171,7 +196,7 @@ FLAGS: tuple[Flag, ...] = (
         "boundary",
         "auto takes it from the pbc of each structure: three axes, two or none (default: auto)",
         choices=BOUNDARIES,
-        needs=(CHARGES,),
+        needs=(DIPOLE,),
     ),
     Flag(
         "slab_axis",
@@ -195,16 +220,38 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "susceptibility",
-        "electronic susceptibility of the macro-dipole relation along slab normals (default: 0)",
-        float,
-        needs=(CHARGES,),
+        "electronic susceptibility along slab normals: a number above -1, or learned, which starts "
+        "at 0 (default: 0)",
+        learned_or_number,
+        needs=(DIPOLE,),
+    ),
+    Flag(
+        "given_susceptibility",
+        "the same for the dipole of the given charges: a number above -1, or learned (default: "
+        "that of all the rest)",
+        learned_or_number,
+        needs=(DIPOLE, GIVEN_CHARGES),
     ),
     Flag(
         "dipole_axes",
-        "Cartesian axes along which the dipole is a label; auto: the non-periodic ones "
-        "(default: auto)",
+        "Cartesian axes along which the dipole is a label; auto: the non-periodic ones, and all of "
+        "a polarization label (default: auto)",
         choices=("auto", *DIPOLE_AXES),
-        needs=(CHARGES,),
+        needs=(DIPOLE,),
+    ),
+    Flag(
+        "dipole_quantum",
+        "charge in e of the quantum modulo which dipoles along periodic axes are labels; 2 where "
+        "all electrons are paired (default: none, they are no labels)",
+        choices=DIPOLE_QUANTA,
+        needs=(DIPOLE,),
+        off="none",
+    ),
+    Flag(
+        "polarization_key",
+        "key of the polarization (e/A^2) of cells that are periodic along three axes; times the "
+        "volume it is their dipole label (default: none)",
+        needs=(DIPOLE, QUANTUM),
     ),
     Flag(
         "becs_key",
@@ -214,10 +261,17 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "macro_dipole_weight",
-        "weight of the squared dipole error per atom, e^2 A^2 (default: 1 where labelled)",
+        "weight of the squared dipole error by --macro_dipole_norm (default: 1 where labelled)",
         float,
-        needs=(CHARGES,),
+        needs=(DIPOLE,),
         off=0.0,
+    ),
+    Flag(
+        "macro_dipole_norm",
+        "what the squared dipole error is divided by: per_atom, the number of atoms (e^2 A^2); "
+        "per_area, the squared area of a slab (e^2/A^2); total, nothing (default: per_atom)",
+        choices=NORMS,
+        needs=(DIPOLE,),
     ),
     Flag(
         "born_effective_charges_weight",

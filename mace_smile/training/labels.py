@@ -2,8 +2,8 @@
 
 A batch needs the same entries of every structure. A label that a structure lacks becomes
 zeros with the weight ``<name>_weight`` zero; the weight of a present one is 1, or what the
-file says under ``config_<name>_weight``. Dipoles have a weight for each Cartesian axis: along
-a periodic axis a dipole is defined only modulo the dipole quantum, and is no label.
+file says under ``config_<name>_weight``. Dipoles have a weight for each Cartesian axis
+(:mod:`~mace_smile.training.dipole_labels`).
 """
 
 import dataclasses
@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from mace.data import AtomicData, Configuration, KeySpecification
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.physics.boundaries import model_axes
 from mace_smile.structures import (
     StructureSettings,
     complete_given_charges,
     prepare_configuration,
     structure_data,
 )
-
-AXES = "xyz"
+from mace_smile.training.dipole_labels import (
+    dipole_axes,
+    dipole_divisor,
+    dipole_of_polarization,
+    dipole_quantum,
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ class LabelSettings:
     macro_dipole: bool = True
     """Whether dipoles are labels: where they are not, their weight is zero."""
     dipole_axes: str = "auto"
-    """Cartesian axes along which the dipole is a label: ``auto`` (the non-periodic ones) or
-    some of ``xyz``."""
+    """Cartesian axes along which the dipole is a label: ``auto`` (the non-periodic ones; all of
+    a polarization label) or some of ``xyz``."""
+    dipole_quantum: int = 0
+    """Charge in e of the dipole quantum, modulo which dipoles along periodic axes are labels; 0:
+    they are none."""
+    macro_dipole_norm: str = "per_atom"
+    """What squared dipole errors are divided by: ``per_atom``, ``per_area`` or ``total``."""
     structure: StructureSettings = StructureSettings()
     """What the model asks of its structures."""
 
@@ -50,8 +57,11 @@ def add_label_keys(keys: KeySpecification, settings: dict[str, Any]) -> KeySpeci
 
     :param keys: where MACE finds labels; changed in place.
     :param settings: arguments of the command line, or the dictionary of one head, with
-        ``becs_key``, ``given_charges_key`` and ``given_mask_key`` where they are set.
+        ``becs_key``, ``given_charges_key``, ``given_mask_key`` and ``polarization_key`` where
+        they are set.
     """
+    if settings.get("polarization_key") is not None:
+        keys.info_keys[quantities.POLARIZATION] = settings["polarization_key"]
     for name, flag in (
         (quantities.BORN_EFFECTIVE_CHARGES, "becs_key"),
         (quantities.GIVEN_CHARGES, "given_charges_key"),
@@ -74,6 +84,7 @@ def check_labels(config: Configuration) -> None:
         quantities.STRESS: ((6,), (9,), (3, 3)),
         "virials": ((6,), (9,), (3, 3)),
         quantities.DIPOLE: ((3,),),
+        quantities.POLARIZATION: ((3,),),
         quantities.TOTAL_CHARGE: ((),),
         quantities.CHARGES: ((n_atoms,),),
         quantities.BORN_EFFECTIVE_CHARGES: ((n_atoms, 9), (n_atoms, 3, 3)),
@@ -100,64 +111,43 @@ def check_labels(config: Configuration) -> None:
             weight = np.asarray(value, dtype=float)
         except (TypeError, ValueError) as error:
             raise UserError(f"config_{name}_weight is {value!r} but must be a number") from error
-        shapes_of_weight = ((), (3,)) if name == quantities.DIPOLE else ((),)
+        has_axes = name in (quantities.DIPOLE, quantities.POLARIZATION)
+        shapes_of_weight = ((), (3,)) if has_axes else ((),)
         if weight.shape not in shapes_of_weight or not (weight >= 0).all():
             raise UserError(
                 f"config_{name}_weight is {value!r} but must be one number, zero or positive"
-                + (", or three" if name == quantities.DIPOLE else "")
+                + (", or three" if has_axes else "")
             )
-
-
-def dipole_axes(config: Configuration, settings: LabelSettings) -> np.ndarray:
-    """Weights of the three Cartesian components of the dipole label.
-
-    A component counts when its axis is perpendicular to all periodic cell vectors.
-
-    :return: shape ``(3,)``, 1 where the dipole is a label.
-    :raises UserError: for an axis that was asked for but is periodic, and for a slab whose
-        normal is no Cartesian axis.
-    """
-    pbc = torch.tensor([bool(flag) for flag in (config.pbc or (False, False, False))])
-    structure = settings.structure
-    periodic = model_axes(pbc, structure.boundary, structure.slab_axis).tolist()
-    cell = np.zeros((3, 3)) if config.cell is None else np.asarray(config.cell, dtype=float)
-    vectors = cell[periodic]
-    tolerance = 1e-6 * max(np.abs(vectors).max(initial=0.0), 1.0)
-    free = np.abs(vectors).max(axis=0, initial=0.0) < tolerance  # (3,)
-    if settings.dipole_axes == "auto":
-        if sum(periodic) == 2 and not free.any():
-            raise UserError(
-                "the slab normal is not along x, y or z, so none of the three components of the "
-                "dipole is a label; rotate the structure"
-            )
-        return free.astype(float)
-    asked = np.array([axis in settings.dipole_axes for axis in AXES])
-    if (asked & ~free).any():
-        axes = "".join(axis for axis, wrong in zip(AXES, asked & ~free, strict=True) if wrong)
-        raise UserError(
-            f"--dipole_axes {settings.dipole_axes} asks for the dipole along the periodic axis "
-            f"{axes}, where it is defined only modulo the dipole quantum and a loss is not "
-            "available; ask for other axes, or leave the dipole out of this structure"
-        )
-    return asked.astype(float)
 
 
 def complete_labels(config: Configuration, settings: LabelSettings) -> Configuration:
     """A copy whose labels have the shapes and weights every structure of a batch needs.
 
     :param config: a configuration that passed :func:`check_labels`.
-    :return: ``dipole`` weights for each axis; with ``settings.born_effective_charges`` the
-        properties ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field index first, and
-        its weight; with ``settings.given_charges`` ``given_charges`` and ``given_mask``
-        ``(n_atoms, 1)``.
+    :return: ``dipole`` weights for each axis, with ``dipole_quantum`` ``(3, 3)`` and
+        ``dipole_divisor``; with ``settings.born_effective_charges`` the properties
+        ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field index first, and its weight;
+        with ``settings.given_charges`` ``given_charges`` and ``given_mask`` ``(n_atoms, 1)``.
+    :raises UserError: for dipole labels and given charges that cannot be used.
     """
+    structure = settings.structure
+    config = dipole_of_polarization(config, structure)
     n_atoms = len(config.atomic_numbers)
     properties = dict(config.properties)
     weights = dict(config.property_weights)
+    counted = np.zeros(3, dtype=bool)
     if properties.get(quantities.DIPOLE) is not None:
         weight = np.asarray(weights.get(quantities.DIPOLE, 1.0), dtype=float)
-        axes = dipole_axes(config, settings) if settings.macro_dipole else np.zeros(3)
+        axes = np.zeros(3)
+        if settings.macro_dipole:
+            axes = dipole_axes(config, structure, settings.dipole_axes, settings.dipole_quantum)
         weights[quantities.DIPOLE] = weight * axes
+        counted = weight * axes > 0
+    modulo = dipole_quantum(config, structure, counted, settings.dipole_quantum)
+    divisor = dipole_divisor(config, structure, counted, settings.macro_dipole_norm)
+    properties.pop(quantities.POLARIZATION, None)
+    properties[quantities.DIPOLE_QUANTUM] = modulo
+    properties[quantities.DIPOLE_DIVISOR] = divisor
 
     name = quantities.BORN_EFFECTIVE_CHARGES
     label = properties.pop(name, None)
@@ -166,7 +156,7 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
         properties[name] = np.zeros(shape) if label is None else np.reshape(label, shape)
         properties[f"{name}_weight"] = 0.0 if label is None else float(weights.get(name, 1.0))
     completed = dataclasses.replace(config, properties=properties, property_weights=weights)
-    return complete_given_charges(completed) if settings.given_charges else completed
+    return complete_given_charges(completed, structure) if settings.given_charges else completed
 
 
 def with_complete_labels(

@@ -7,7 +7,8 @@ A term compares a prediction with its label and returns a mean over what is labe
     L = \\frac{\\sum_k w_k e_k^2 / n_k}{\\#\\{k: w_k > 0\\}},
 
 e_k an error, w_k the weight of the structure times that of the label, and n_k the number of
-atoms for a quantity of the structure, 1 for one of an atom. Structures without the label do
+atoms for a quantity of the structure (for dipoles also the squared area of a slab, or 1), 1 for
+one of an atom. Structures without the label do
 not dilute the mean; without any label the term is zero. Nothing is skipped: a term with zero
 weight still reaches every parameter, as training on several ranks wants it.
 
@@ -26,6 +27,7 @@ import torch.distributed
 from mace.modules.loss import is_ddp_enabled
 
 from mace_smile import quantities
+from mace_smile.physics.polarization import nearest_branch
 
 Errors = tuple[torch.Tensor, torch.Tensor]
 """Errors, and their weights of the same shape: zero where there is no label."""
@@ -53,8 +55,12 @@ def masked_mean(
 
 
 def macro_dipole_errors(ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
-    """Errors of the dipole in e A for each Cartesian axis, shape ``(n_graphs, 3)``."""
-    errors = pred[quantities.MACRO_DIPOLE] - ref[quantities.DIPOLE].view(-1, 3)
+    """Errors of the dipole in e A for each Cartesian axis, shape ``(n_graphs, 3)``.
+
+    Along periodic axes they are those of the nearest branch, where the dipole is a label there.
+    """
+    differences = pred[quantities.MACRO_DIPOLE] - ref[quantities.DIPOLE].view(-1, 3)
+    errors = nearest_branch(differences, ref[quantities.DIPOLE_QUANTUM].view(-1, 3, 3))
     return errors, ref.weight.unsqueeze(-1) * ref.dipole_weight.view(-1, 3)
 
 
@@ -82,11 +88,13 @@ class Term(torch.nn.Module, ABC):
     """A loss term: :meth:`squared_errors` says what is compared.
 
     :param weight: factor in the sum of all terms.
+    :param note: what else the line in the log says of it.
     """
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, note: str = "") -> None:
         super().__init__()
         self.weight = weight
+        self.note = note
 
     def forward(
         self, ref: Any, pred: dict[str, torch.Tensor], ddp: bool | None = None
@@ -104,17 +112,20 @@ class Term(torch.nn.Module, ABC):
 
     def __repr__(self) -> str:
         """One term of the line in the log."""
-        return f"{type(self).__name__}(weight={self.weight:.3f})"
+        note = f", {self.note}" if self.note else ""
+        return f"{type(self).__name__}(weight={self.weight:.3f}{note})"
 
 
 class MacroDipole(Term):
-    """Squared error of the dipole per atom, in e^2 A^2, mean over labelled axes."""
+    """Squared error of the dipole, mean over labelled axes.
+
+    Per atom or in total in e^2 A^2, or of the dipole per area in e^2/A^2, as the structures say.
+    """
 
     def squared_errors(self, ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
-        """Squared errors by the number of atoms, shape ``(n_graphs, 3)``."""
+        """Squared errors by the divisor of each structure, shape ``(n_graphs, 3)``."""
         errors, weights = macro_dipole_errors(ref, pred)
-        n_atoms = ref.ptr[1:] - ref.ptr[:-1]
-        return errors.square() / n_atoms.unsqueeze(-1), weights
+        return errors.square() / ref[quantities.DIPOLE_DIVISOR].unsqueeze(-1), weights
 
 
 class BornEffectiveCharges(Term):
@@ -162,6 +173,8 @@ class TermWeights:
     """Weight from the start."""
     stage_two: float
     """Weight in stage two."""
+    note: str = ""
+    """What else the log and the checkpoints say of the term."""
 
 
 class WithExtraTerms(torch.nn.Module):

@@ -106,9 +106,16 @@ def format_error(errors: dict[str, Any], metric: Metric, kind: str) -> str:
 
 
 def with_extra_log_line(
-    valid_err_log: Callable[..., None], metrics: tuple[Metric, ...]
+    valid_err_log: Callable[..., None],
+    metrics: tuple[Metric, ...],
+    learned: Callable[[], dict[str, float]] = dict,
 ) -> Callable[..., None]:
-    """MACE's log of validation errors, and one more line with ours."""
+    """MACE's log of validation errors, and one more line with ours.
+
+    :param valid_err_log: MACE's function.
+    :param metrics: what is trained.
+    :param learned: gives numbers of the model that belong beside the errors, by name.
+    """
 
     def log_validation(
         valid_loss: float,
@@ -119,23 +126,30 @@ def with_extra_log_line(
         valid_loader_name: str = "Default",
     ) -> None:
         valid_err_log(valid_loss, eval_metrics, logger, log_errors, epoch, valid_loader_name)
-        _log_line(metrics, eval_metrics, kind_of_table(log_errors), epoch, valid_loader_name)
+        kind = kind_of_table(log_errors)
+        _log_line(metrics, eval_metrics, kind, epoch, valid_loader_name, learned())
 
     return log_validation
 
 
 def _log_line(
-    metrics: tuple[Metric, ...], errors: dict[str, Any], kind: str, epoch: int | None, head: str
+    metrics: tuple[Metric, ...],
+    errors: dict[str, Any],
+    kind: str,
+    epoch: int | None,
+    head: str,
+    learned: dict[str, float],
 ) -> None:
-    """One line with the errors of all quantities that are trained."""
+    """One line with the errors of all quantities that are trained, and learned numbers."""
     if not metrics:
         return
     start = "Initial" if epoch is None else f"Epoch {epoch}"
-    parts = ", ".join(
+    parts = [
         f"{kind.upper()}_{metric.name}={format_error(errors, metric, kind)} {metric.unit}"
         for metric in metrics
-    )
-    logger.info("%s: head: %s, %s", start, head, parts)
+    ]
+    parts += [f"{name}={value:.4f}" for name, value in learned.items()]
+    logger.info("%s: head: %s, %s", start, head, ", ".join(parts))
 
 
 def add_columns(

@@ -16,6 +16,7 @@ from mace_smile.training.argument_checks import check_mace_flags, fill_label_key
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
+from mace_smile.training.dipole_plan import check_dipoles, dipole_note
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
@@ -71,7 +72,7 @@ class TrainingPlan:
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
         return [
-            TERMS[term.name](term.stage_two if stage_two else term.stage_one)
+            TERMS[term.name](term.stage_two if stage_two else term.stage_one, term.note)
             for term in self.weights
         ]
 
@@ -99,22 +100,25 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     warnings = check_electrostatics(options, r_max)
     asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
     asked[quantities.BORN_EFFECTIVE_CHARGES] = options.has_born_charges
+    asked[quantities.MACRO_DIPOLE] |= args.polarization_key is not None
     asked_total_charge = args.total_charge_key is not None
     fill_label_keys(args)
     heads = {
-        quantities.MACRO_DIPOLE: options.has_charges,
+        quantities.MACRO_DIPOLE: options.has_dipole,
         quantities.BORN_EFFECTIVE_CHARGES: options.has_born_charges,
         quantities.CHARGES: options.has_charges,
     }
     labels = LabelSettings(
         born_effective_charges=options.has_born_charges,
         given_charges=args.given_charges_key is not None,
-        macro_dipole=options.has_charges,
+        macro_dipole=options.has_dipole,
         dipole_axes=args.dipole_axes or "auto",
+        dipole_quantum=int(args.dipole_quantum or 0) if args.dipole_quantum != "none" else 0,
+        macro_dipole_norm=args.macro_dipole_norm or "per_atom",
         structure=StructureSettings.of_model(options, r_max),
     )
     survey = survey_files(args, labels)
-    check_data(args, survey)
+    check_data(args, survey, options)
 
     weights: list[TermWeights] = []
     for flags in LABELS:
@@ -125,18 +129,21 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
             _check_has_weight(args, survey, flags)
         by_default = flags.quantity != quantities.CHARGES
         if asked[flags.quantity] or (by_default and survey.count(TRAIN, flags.label) > 0):
-            weights.append(_weights(args, flags.quantity))
+            note = dipole_note(labels) if flags.quantity == quantities.MACRO_DIPOLE else ""
+            weights.append(_weights(args, flags.quantity, note))
     for name in (quantities.ENERGY, quantities.FORCES, quantities.STRESS, "virials"):
         key_flag = f"{name}_key"
         if getattr(args, key_flag) != DefaultKeys[name.upper()].value:
             _check_found(args, survey, name, key_flag)
+    if args.polarization_key is not None:
+        _check_found(args, survey, quantities.POLARIZATION, "polarization_key")
     if asked_total_charge:
         _check_found(args, survey, quantities.TOTAL_CHARGE, "total_charge_key")
     if labels.given_charges:
         _check_found(args, survey, quantities.GIVEN_CHARGES, "given_charges_key")
     if options.total_charge_constraint == "penalty":
         weights.append(_weights(args, quantities.TOTAL_CHARGE))
-    _check_charges_are_trained(options, weights)
+    check_dipoles(args, options, survey, [term.name for term in weights])
     return TrainingPlan(
         options=options,
         labels=labels,
@@ -154,12 +161,12 @@ def _is_asked_for(args: argparse.Namespace, flags: LabelFlags) -> bool:
     return getattr(args, flags.key_flag) is not None or any(given)
 
 
-def _weights(args: argparse.Namespace, quantity: str) -> TermWeights:
+def _weights(args: argparse.Namespace, quantity: str, note: str = "") -> TermWeights:
     """Weights of a term: 1 unless given, and the same in stage two unless given."""
     first = getattr(args, f"{quantity}_weight")
     first = 1.0 if first is None else first
     second = getattr(args, f"swa_{quantity}_weight")
-    return TermWeights(quantity, first, first if second is None else second)
+    return TermWeights(quantity, first, first if second is None else second, note)
 
 
 def _check_found(args: argparse.Namespace, survey: Survey, label: str, key_flag: str) -> None:
@@ -185,23 +192,15 @@ def _check_has_weight(args: argparse.Namespace, survey: Survey, flags: LabelFlag
         return
     reason = f"config_{flags.label}_weight is zero everywhere"
     if flags.quantity == quantities.MACRO_DIPOLE:
-        reason += ", or all frames are periodic along all axes, where a dipole is no label"
+        reason += (
+            ", or all frames are periodic along all axes, where a dipole is a label only with "
+            "--dipole_quantum and --dipole_axes"
+        )
     raise UserError(
         f"the label `{flags.label}` under the key '{getattr(args, flags.key_flag)}' counts in no "
         f"training frame: {reason}; leave out --{flags.key_flag} and --{flags.weight_flag}, or "
         "add frames"
     )
-
-
-def _check_charges_are_trained(options: SmileOptions, weights: Sequence[TermWeights]) -> None:
-    """Without electrostatics only labels train the charges."""
-    trained = {term.name for term in weights} & {quantities.MACRO_DIPOLE, quantities.CHARGES}
-    if options.has_charges and not options.has_electrostatics and not trained:
-        raise UserError(
-            "nothing trains the charges: there is no electrostatic energy and no training frame "
-            "has a dipole or charges; add such labels, or use --electrostatics auto or "
-            "--charge_head none"
-        )
 
 
 def _net_charges(survey: Survey) -> tuple[str, ...]:
@@ -240,6 +239,7 @@ def _summary(
         if flags.quantity in trained:
             term = trained[flags.quantity]
             use = f"weight {term.stage_one:g}, in stage two {term.stage_two:g}"
+            use += f" ({term.note})" if term.note else ""
         elif flags.quantity == quantities.CHARGES and settings.macro_dipole:
             use = "not trained unless --charges_key or --charges_weight is given"
         lines.append(f"Label {getattr(args, flags.key_flag)} ({flags.quantity}): {text}; {use}")

@@ -47,6 +47,8 @@ class Progress:
         #: File to continue from, and its content, until training starts.
         self.source: tuple[Path, dict[str, Any]] | None = None
         self.lr_scheduler: Any = None
+        #: The model that is trained, from when MACE has built it.
+        self.model: Any = None
         self._written = -math.inf
 
     @property

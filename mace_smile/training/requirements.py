@@ -33,6 +33,20 @@ CHARGES = Requirement(
     lambda args: value_of(args, "charge_head") != "none",
     "--charge_head none predicts no charges; use --charge_head local",
 )
+DIPOLE = Requirement(
+    lambda args: value_of(args, "charge_head") != "none" or value_of(args, "dipole_head") != "none",
+    "--charge_head none and --dipole_head none predict neither charges nor dipoles; use "
+    "--charge_head local or --dipole_head local",
+)
+ATOMIC_DIPOLES = Requirement(
+    lambda args: value_of(args, "dipole_head") != "none",
+    "--dipole_head none predicts no atomic dipoles; use --dipole_head local",
+)
+QUANTUM = Requirement(
+    lambda args: args.dipole_quantum not in (None, "none"),
+    "the polarization of a periodic cell is defined only modulo a quantum; use --dipole_quantum 1 "
+    "(or 2, where all electrons are paired)",
+)
 ENERGY = Requirement(
     lambda args: (
         value_of(args, "charge_head") != "none" and value_of(args, "electrostatics") != "none"

@@ -70,6 +70,7 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
         if isinstance(model_foundation, SmileMACE):
             copy_heads(model, model_foundation)
         plan.progress.check_model(model)
+        plan.progress.model = model
         return model, output_args
 
     return configure
@@ -152,7 +153,11 @@ def with_extra_metrics(mace_loss: type, plan: TrainingPlan) -> type:
 
 def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
     """Seam 7: one more line in the log; the validation loss is kept for checkpoints."""
-    log = with_extra_log_line(valid_err_log, select_metrics(term.name for term in plan.weights))
+    log = with_extra_log_line(
+        valid_err_log,
+        select_metrics(term.name for term in plan.weights),
+        lambda: learned_susceptibilities(plan.progress.model),
+    )
 
     def log_and_keep(valid_loss: float, *args: Any, **named: Any) -> None:
         plan.progress.begin()
@@ -160,6 +165,16 @@ def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Cal
         log(valid_loss, *args, **named)
 
     return log_and_keep
+
+
+def learned_susceptibilities(model: SmileMACE | None) -> dict[str, float]:
+    """What a model has learned of the susceptibilities, by the names of their flags."""
+    values: dict[str, float] = {}
+    if model is not None and model.options.learn_susceptibility:
+        values["susceptibility"] = model.susceptibility_value()
+    if model is not None and model.options.learn_given_susceptibility:
+        values["given_susceptibility"] = model.given_susceptibility_value()
+    return values
 
 
 def with_extra_columns(

@@ -24,6 +24,7 @@ from mace_smile.errors import UserError
 from mace_smile.model.net_charge import BackgroundEnergy
 from mace_smile.structures import StructureSettings, prepare_configuration
 from mace_smile.training.argument_checks import files_by_head, heads_of
+from mace_smile.training.dipole_labels import is_screened
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
@@ -53,6 +54,10 @@ class Frame:
     """``train_file``, ``valid_file`` or ``test_file``."""
     is_isolated: bool = False
     """Whether MACE takes it for the energy of an isolated atom and trains on the others."""
+    is_periodic_dipole: bool = False
+    """Whether it has a dipole label along a periodic axis, modulo the dipole quantum."""
+    is_screened: bool = False
+    """Whether it is a slab with a dipole label along its normal."""
     background_energy: BackgroundEnergy | None = None
     """What a net charge costs in a periodic cell; None without one."""
 
@@ -164,12 +169,17 @@ def _check_frame(
             message = message.replace(f"`{name}`", f"`{name}` (key {key})")
         raise UserError(f"{place}: {message}") from error
     present = {name for name, value in config.properties.items() if value is not None}
+    if quantities.POLARIZATION in present:
+        present.add(quantities.DIPOLE)
     weights = completed.property_weights
+    counted = np.asarray(weights.get(quantities.DIPOLE, 0.0)) > 0
     total_charge = config.properties.get(quantities.TOTAL_CHARGE)
     return Frame(
         elements=frozenset(int(z) for z in config.atomic_numbers),
         present=frozenset(present),
         weighted=frozenset(name for name in present if np.any(np.asarray(weights[name]) > 0)),
+        is_periodic_dipole=bool(np.any(completed.properties[quantities.DIPOLE_QUANTUM])),
+        is_screened=is_screened(completed, structure, np.broadcast_to(counted, 3)),
         background_energy=structure.net_charge.background_energy(
             total_charge, completed.cell, completed.pbc
         ),
@@ -177,13 +187,17 @@ def _check_frame(
 
 
 def _check_usable(path: str, frames: list[Frame], keys: KeySpecification) -> None:
-    """MACE's own rule: a file must have energies, forces or dipoles."""
+    """MACE's own rule: a file must have energies, forces or dipoles (no polarizations alone)."""
     wanted = {
         quantities.ENERGY: keys.info_keys[quantities.ENERGY],
         quantities.FORCES: keys.arrays_keys[quantities.FORCES],
         quantities.DIPOLE: keys.info_keys[quantities.DIPOLE],
     }
-    if not any(frame.present & set(wanted) for frame in frames):
+    of_mace = [
+        frame.present - ({quantities.DIPOLE} if quantities.POLARIZATION in frame.present else set())
+        for frame in frames
+    ]
+    if not any(present & set(wanted) for present in of_mace):
         raise UserError(
             f"'{path}' has none of the labels {', '.join(wanted.values())} in any frame; give "
             "their keys with --energy_key, --forces_key and --dipole_key"

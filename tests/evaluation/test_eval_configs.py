@@ -174,3 +174,47 @@ def test_frames_without_the_given_charges_of_the_training_are_told(monkeypatch, 
     caplog.clear()
     run(monkeypatch, folder, output="given.xyz")
     assert "no frame has" not in caplog.text
+
+
+def rows_of(text):
+    """Rows of the printed table, by the name of the quantity."""
+    cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in cells}
+
+
+def test_dipoles_along_periodic_axes_count_modulo_the_quantum(monkeypatch, folder, capsys):
+    """Labels that are off by two quanta have the error that was put in, and no other."""
+    model = make_model(dipole_head="local")
+    torch.save(model, folder / "small.model")
+    atoms = STRUCTURES["periodic"]()
+    dipole = evaluate(model, atoms)["macro_dipole"][0].detach().numpy() + 0.1
+    atoms.info["REF_dipole"] = dipole + 2 * (atoms.cell.array[0] - atoms.cell.array[2])
+    other = STRUCTURES["periodic"]()
+    other.info["REF_P"] = dipole / other.get_volume()
+    ase.io.write(folder / "in.xyz", [atoms, other])
+    asked = ("--dipole_axes=xyz", "--polarization_key=REF_P")
+    run(monkeypatch, folder, *asked, "--dipole_quantum=2")
+    row = rows_of(capsys.readouterr().out)["macro dipole"]
+    assert row == ["e A", "2", "0.1000", "0.1000"]
+    written = ase.io.read(folder / "out.xyz", 0).arrays["MACE_atomic_dipoles"]
+    expected = evaluate(model, atoms)["atomic_dipoles"].detach()
+    np.testing.assert_allclose(written, expected, atol=1e-7)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, *asked, output="other.xyz")
+    assert "--polarization_key has no effect without --dipole_quantum 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, "--dipole_axes=xyz", output="other.xyz")
+    assert "say which quantum with --dipole_quantum 1" in capsys.readouterr().err
+
+
+def test_total_charges_that_given_charges_contradict_are_refused(monkeypatch, folder, capsys):
+    frames = ase.io.read(folder / "in.xyz", ":")
+    frames[2].arrays["electrode"][:] = 1
+    frames[2].info["total_charge"] = 1.0
+    ase.io.write(folder / "in.xyz", frames)
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, folder)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "frame 2: " in message
+    assert "add up to 0 e but the total charge is 1 e, and no atom is left" in message

@@ -1,11 +1,15 @@
 """Slabs made whole, dipoles and the macro-dipole relation."""
 
+import numpy as np
 import pytest
 import torch
+from ase.geometry import minkowski_reduce
 
 from mace_smile.physics.polarization import (
     compute_dipole,
+    nearest_branch,
     screen_along_normal,
+    screen_slabs,
     slab_normal,
     wrap_at_vacuum_gap,
 )
@@ -73,3 +77,60 @@ def test_screening_divides_the_normal_part_only():
     assert float(screened @ normal) == pytest.approx(float(vector @ normal) / 1.41)
     in_plane = vector - (vector @ normal) * normal
     torch.testing.assert_close(screened - (screened @ normal) * normal, in_plane)
+
+
+def test_screening_of_a_batch_touches_slabs_only():
+    cells = torch.stack([CELL, CELL, torch.zeros(3, 3, dtype=CELL.dtype)])
+    periodic = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
+    dipoles = torch.arange(9.0, dtype=CELL.dtype).reshape(3, 3) + 1.0
+    chi = torch.tensor(0.41, dtype=CELL.dtype, requires_grad=True)
+    screened = screen_slabs(dipoles, cells.requires_grad_(True), periodic, chi)
+    torch.testing.assert_close(screened[1:], dipoles[1:])
+    torch.testing.assert_close(screened[0], dipoles[0] / torch.tensor([1.0, 1.0, 1.41]))
+    gradients = torch.autograd.grad(screened.sum(), [chi, cells])
+    assert float(gradients[0]) == pytest.approx(-3.0 / 1.41**2)
+    assert torch.isfinite(gradients[1]).all()
+
+
+def brute_force(difference, quanta, reach=9):
+    steps = torch.arange(-reach, reach + 1, dtype=quanta.dtype)
+    candidates = difference - torch.cartesian_prod(steps, steps, steps) @ quanta
+    return candidates[candidates.square().sum(dim=1).argmin()]
+
+
+@pytest.mark.parametrize("periodic", [[True] * 3, [True, True, False], [False, True, True]])
+@pytest.mark.parametrize("charge", [1.0, 2.0])
+def test_nearest_branch_in_skewed_cells_is_that_of_brute_force(periodic, charge):
+    """Rounding alone is wrong in many of them."""
+    generator = torch.Generator().manual_seed(1)
+    n_rounding_is_wrong = 0
+    for _ in range(40):
+        cell = 4.0 * torch.eye(3, dtype=torch.float64)
+        cell = cell + 4.0 * torch.rand((3, 3), generator=generator, dtype=torch.float64)
+        reduced = torch.tensor(np.asarray(minkowski_reduce(cell.numpy(), periodic)[0]))
+        lattice = torch.where(torch.tensor(periodic)[:, None], reduced, torch.zeros_like(reduced))
+        quanta = charge * lattice
+        difference = 6.0 * torch.randn(3, generator=generator, dtype=torch.float64)
+        found = nearest_branch(difference[None], quanta[None])[0]
+        expected = brute_force(difference, quanta)
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+        fractional = difference @ torch.linalg.pinv(quanta)
+        rounded = difference - torch.round(fractional) @ quanta
+        n_rounding_is_wrong += bool(rounded.norm() > found.norm() + 1e-6)
+    assert n_rounding_is_wrong > 0
+
+
+def test_nearest_branch_of_a_batch_has_the_gradient_of_the_difference():
+    quanta = torch.stack([torch.zeros(3, 3, dtype=CELL.dtype), CELL])
+    difference = torch.tensor([[30.0, 30, 30], [30.0, 30, 30]], dtype=CELL.dtype)
+    difference.requires_grad_(True)
+    nearest = nearest_branch(difference, quanta)
+    assert nearest[0].tolist() == [30.0, 30.0, 30.0]
+    torch.testing.assert_close(nearest[1].detach(), brute_force(difference[1].detach(), CELL))
+    (gradient,) = torch.autograd.grad(nearest.square().sum(), difference)
+    torch.testing.assert_close(gradient, 2.0 * nearest.detach())
+
+
+def test_without_a_quantum_differences_stay_as_they_are():
+    difference = torch.full((2, 3), 100.0)
+    assert nearest_branch(difference, torch.zeros(2, 3, 3)) is difference

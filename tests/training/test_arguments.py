@@ -79,6 +79,25 @@ def test_methods_reach_the_options(tmp_path, method):
     assert options(tmp_path, f"--electrostatics={method}").electrostatics == method
 
 
+def test_susceptibilities_are_numbers_or_learned(tmp_path):
+    given = ("--given_charges_key=q", "--given_mask_key=m")
+    both = options(tmp_path, "--susceptibility=learned", "--given_susceptibility=learned", *given)
+    assert (both.susceptibility, both.learn_susceptibility) == (0.0, True)
+    assert (both.given_susceptibility, both.learn_given_susceptibility) == (None, True)
+    fixed = options(tmp_path, "--susceptibility=0.4", "--given_susceptibility=0.3", *given)
+    assert (fixed.susceptibility, fixed.learn_susceptibility) == (0.4, False)
+    assert (fixed.given_susceptibility, fixed.learn_given_susceptibility) == (0.3, False)
+
+
+def test_dipole_heads_reach_the_options(tmp_path):
+    found = options(
+        tmp_path, "--charge_head=none", "--dipole_head=local", "--dipole_elements=O, Mg"
+    )
+    assert (found.has_charges, found.has_dipole, found.has_electrostatics) == (False, True, False)
+    assert found.dipole_elements == ("O", "Mg")
+    assert found.dipole_numbers == [8, 12]
+
+
 def test_screening_value_auto_is_left_to_the_model(tmp_path):
     assert options(tmp_path, "--screening_value=auto").screening_value is None
 
@@ -103,7 +122,8 @@ def test_namespace_holds_plain_values_only(tmp_path):
 
 
 def test_every_option_of_the_model_is_a_flag_or_fixed():
-    fixed = {"slab_vacuum", "charge_channels", "born_channels"}
+    fixed = {"slab_vacuum", "charge_channels", "dipole_channels", "born_channels"}
+    fixed |= {"learn_susceptibility", "learn_given_susceptibility"}  # a value of other flags
     mace = {"total_charge_key"}
     fields = {field.name for field in dataclasses.fields(SmileOptions)}
     assert fields - {flag.name for flag in FLAGS} - mace == fixed
@@ -125,6 +145,14 @@ def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
         ("--smearing=1 --electrostatics=none", "--smearing has no effect here: there is no elec"),
         ("--lr_wavelength=1 --charge_head=none", "--lr_wavelength has no effect here"),
         ("--electrostatics=ewald --charge_head=none", "use --charge_head local"),
+        ("--given_susceptibility=-2 --given_charges_key=q --given_mask_key=m", "be above -1"),
+        ("--given_susceptibility=learned", "no charges are given; use --given_charges_key too"),
+        ("--dipole_elements=O", "--dipole_elements has no effect here.*use --dipole_head local"),
+        ("--dipole_elements=O,Q --dipole_head=local", "names 'Q', which is no chemical symbol"),
+        ("--polarization_key=P", "--polarization_key has no effect here.*use --dipole_quantum 1"),
+        ("--charge_head=none --susceptibility=learned", "predict neither charges nor dipoles"),
+        ("--charge_head=none --dipole_quantum=2", "--dipole_quantum has no effect here"),
+        ("--charge_head=none --macro_dipole_norm=total", "--macro_dipole_norm has no effect here"),
         ("--charge_head=none --dipole_axes=z", "--dipole_axes has no effect here"),
         ("--charge_head=none --dipole_key=mu", "--dipole_key has no effect here"),
         ("--charge_head=none --total_charge_constraint=exact", "predicts no charges"),
@@ -223,7 +251,8 @@ def test_heads_have_files_of_their_own(tmp_path):
     [
         ("--screning=none", "unrecognized arguments: --screning=none .*did you mean --screening"),
         ("--screening=local", "argument --screening: invalid choice: 'local'"),
-        ("--susceptibility=much", "argument --susceptibility: invalid float value: 'much'"),
+        ("--susceptibility=much", "--susceptibility: 'much' is neither a number nor learned"),
+        ("--dipole_quantum=3", "argument --dipole_quantum: invalid choice: '3'"),
         ("--config=nowhere.yaml", "Unable to open config file: nowhere.yaml"),
     ],
 )

@@ -6,13 +6,11 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 from helpers import ELEMENTS, slab_water
 from mace_smile.errors import UserError
-from mace_smile.structures import StructureSettings
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
     check_labels,
     complete_labels,
-    dipole_axes,
     with_complete_labels,
 )
 from training_data import frames, labelled
@@ -29,10 +27,6 @@ KEYS = {
     "given_mask_key": "electrode",
 }
 EVERYTHING = LabelSettings(born_effective_charges=True, given_charges=True)
-
-
-def settings_of(**structure):
-    return LabelSettings(structure=StructureSettings(**structure))
 
 
 def configuration(atoms):
@@ -101,39 +95,6 @@ def test_batch_keeps_the_given_cell_of_a_slab():
     batch = batch_of([atoms])
     torch.testing.assert_close(batch.cell, torch.tensor(np.array(atoms.cell)))
     assert batch.volume.item() == pytest.approx(atoms.get_volume())
-
-
-@pytest.mark.parametrize(
-    ("pbc", "settings", "weights"),
-    [
-        ((False, False, False), LabelSettings(), [1, 1, 1]),
-        ((True, True, False), LabelSettings(), [0, 0, 1]),
-        ((True, False, True), LabelSettings(), [0, 1, 0]),
-        ((True, True, True), LabelSettings(), [0, 0, 0]),
-        ((False, False, False), LabelSettings(dipole_axes="xz"), [1, 0, 1]),
-        ((True, True, True), settings_of(boundary="slab", slab_axis=2), [0, 0, 1]),
-        ((True, True, True), settings_of(boundary="open"), [1, 1, 1]),
-        ((False, False, False), settings_of(boundary="periodic"), [0, 0, 0]),
-    ],
-)
-def test_dipole_is_a_label_along_non_periodic_axes(pbc, settings, weights):
-    atoms = frames(1)[0]
-    atoms.set_cell([9.0, 9.0, 30.0])
-    atoms.pbc = pbc
-    assert dipole_axes(configuration(atoms), settings).tolist() == weights
-
-
-def test_dipole_along_a_periodic_axis_is_refused_when_asked_for():
-    atoms = slab_water()
-    with pytest.raises(UserError, match="periodic axis x.*dipole quantum.*loss is not available"):
-        dipole_axes(configuration(atoms), LabelSettings(dipole_axes="xz"))
-
-
-def test_dipole_of_a_tilted_slab_is_refused():
-    atoms = slab_water()
-    atoms.rotate(20, "y", rotate_cell=True)
-    with pytest.raises(UserError, match="slab normal is not along x, y or z"):
-        dipole_axes(configuration(atoms), LabelSettings())
 
 
 def test_dipoles_that_are_no_labels_have_no_weight():

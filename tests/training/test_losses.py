@@ -27,6 +27,8 @@ def two_graphs(**labels: torch.Tensor) -> Batch:
         batch=torch.tensor([0, 1, 1, 1]),
         ptr=torch.tensor([0, 1, 4]),
         weight=torch.tensor([1.0, 2.0]),
+        dipole_quantum=torch.zeros(6, 3),
+        dipole_divisor=torch.tensor([1.0, 3.0]),
         **labels,
     )
 
@@ -39,6 +41,16 @@ def test_dipole_term_by_hand():
     # z of the first (4 / 1 atom), y and z of the second (2 * 0.5 * 9 / 3 and 2 * 1 / 3), by 3
     expected = (4.0 + 3.0 + 2.0 / 3.0) / 3.0
     assert MacroDipole(5.0)(ref, pred).item() == pytest.approx(5.0 * expected)
+    assert repr(MacroDipole(5.0, "per_atom")) == "MacroDipole(weight=5.000, per_atom)"
+
+
+def test_dipole_term_takes_the_nearest_branch():
+    ref = two_graphs(dipole=torch.zeros(2, 3), dipole_weight=torch.ones(2, 3))
+    ref.weight = torch.ones(2)
+    ref.dipole_quantum[:3] = 2.0 * torch.diag(torch.tensor([5.0, 6.0, 7.0]))
+    pred = {"macro_dipole": torch.tensor([[9.0, -11.5, 0.5], [9.0, 0.0, 0.0]])}
+    # (-1, 0.5, 0.5) of the first, which is periodic; 81 / 3 atoms of the second, which is open
+    assert MacroDipole(1.0)(ref, pred).item() == pytest.approx((1.5 + 27.0) / 6.0)
 
 
 def test_born_charge_term_by_hand():

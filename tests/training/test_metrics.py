@@ -41,6 +41,7 @@ def batch(weight):
         weight=torch.ones(2),
         dipole=torch.zeros(2, 3),
         dipole_weight=torch.tensor([[0.0, 0.0, weight], [0.0, 0.0, 0.0]]),
+        dipole_quantum=torch.zeros(6, 3),
     )
 
 

@@ -33,14 +33,14 @@ def isolated(symbol, energy=-1.0):
 def test_labels_that_are_found_are_trained_with_weight_one(tmp_path):
     found = plan(tmp_path, frames(), "--screening=uncoupled")
     assert found.weights == (
-        TermWeights("macro_dipole", 1.0, 1.0),
+        TermWeights("macro_dipole", 1.0, 1.0, "per_atom"),
         TermWeights("born_effective_charges", 1.0, 1.0),
     )
 
 
 def test_charges_wait_to_be_asked_for(tmp_path):
     assert plan(tmp_path, frames(), "--charges_key=REF_charges").weights == (
-        TermWeights("macro_dipole", 1.0, 1.0),
+        TermWeights("macro_dipole", 1.0, 1.0, "per_atom"),
         TermWeights("charges", 1.0, 1.0),
     )
     assert "not trained unless --charges_key" in plan(tmp_path, frames()).summary[-1]
@@ -50,7 +50,7 @@ def test_weights_of_both_stages(tmp_path):
     flags = ("--swa", "--macro_dipole_weight=3", "--total_charge_constraint=penalty")
     weights = plan(tmp_path, frames(), *flags, "--swa_total_charge_weight=5").weights
     assert weights == (
-        TermWeights("macro_dipole", 3.0, 3.0),
+        TermWeights("macro_dipole", 3.0, 3.0, "per_atom"),
         TermWeights("total_charge", 1.0, 5.0),
     )
 

@@ -9,7 +9,8 @@ from ranks import backward, one_rank
 
 
 def test_two_ranks_have_the_gradients_of_one_batch(tmp_path):
-    model = make_model(electrostatics="ewald")
+    learned = {"learn_susceptibility": True, "learn_given_susceptibility": True}
+    model = make_model(electrostatics="ewald", dipole_head="local", **learned)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -29,9 +29,9 @@ def test_losses_fall_with_ema_and_stage_two(tmp_path):
     for name in ("rmse_macro_dipole", "rmse_born_effective_charges", "rmse_f"):
         assert entries[-1][name] < 0.8 * entries[0][name]
     log = log_of(tmp_path)
-    assert "+ MacroDipole(weight=100.000) + BornEffectiveCharges(weight=1.000)" in log
+    assert "+ MacroDipole(weight=100.000, per_atom) + BornEffectiveCharges(weight=1.000)" in log
     assert "Loss of stage two: WeightedEnergyForcesLoss(energy_weight=1000.000" in log
-    assert "MacroDipole(weight=200.000)" in log
+    assert "MacroDipole(weight=200.000, per_atom)" in log
     assert "RMSE dipole / me A" in log
     assert "Label REF_becs (born_effective_charges): 8 of 8 frames of the train file" in log
     for name in ("water.model", "water_stagetwo.model", "water_stagetwo_compiled.model"):

@@ -1,0 +1,1 @@
+"""From structures and trajectories to what is observed: potential profiles."""

@@ -1,0 +1,196 @@
+"""Born effective charges of charges that depend on their environment, under periodic boundaries.
+
+For charges q_j that are functions of positions,
+
+.. math::
+
+    Z_{iab} = q_i \\delta_{ab} + \\sum_j (r_j - r_i)_a \\frac{\\partial q_j}{\\partial r_{ib}},
+
+the sum over all atoms and periodic images whose charges really depend on atom i (S3 eq. 9). Under
+periodic boundaries :math:`\\sum_j q_j r_j` has no such derivative: which image of j is meant
+depends on the path by which q_j depends on r_i. Here are the two forms of the sum that need no
+more than derivatives of weighted sums of charges,
+
+.. math::
+
+    \\sum_j (r_j - r_i)_a \\frac{\\partial q_j}{\\partial r_{ib}} \\approx
+    \\sum_k C_{kia} \\frac{\\partial}{\\partial r_{ib}} \\sum_j W_{kj} q_j,
+
+with weights W and coefficients C that are constants of the derivative: exact along axes that are
+not periodic, and by phases (S4 eqs. 9 and 10) along those that are.
+"""
+
+import math
+from typing import List, Optional, Tuple
+
+import torch
+
+from mace_smile.physics.polarization import slab_normal
+
+#: Weights of sin(n x) / n, n = 1, 2, ..., in the best expansion of x with that many harmonics.
+HARMONICS: Tuple[Tuple[float, ...], ...] = (
+    (1.0,),
+    (4.0 / 3.0, -1.0 / 3.0),
+    (3.0 / 2.0, -3.0 / 5.0, 1.0 / 10.0),
+)
+
+
+def filled_cell(cell: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
+    """The cell with unit vectors in place of the vectors that are not periodic.
+
+    :param cell: shape ``(3, 3)``, in A.
+    :param periodic: axes that are periodic (none, two or three), shape ``(3,)``, bool.
+    :return: shape ``(3, 3)``, in A: Cartesian axes for open structures, the normal for slabs.
+    """
+    n_periodic = int(periodic.to(torch.int64).sum())
+    if n_periodic == 0:
+        return torch.eye(3, dtype=cell.dtype, device=cell.device)
+    if n_periodic == 2:
+        axis = int(torch.argmin(periodic.to(torch.int64)))
+        return torch.where(periodic.unsqueeze(-1), cell, slab_normal(cell, axis))
+    return cell
+
+
+def phase_moments(
+    positions: torch.Tensor,
+    cells: torch.Tensor,
+    periodic: torch.Tensor,
+    ptr: torch.Tensor,
+    harmonics: int,
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Weights W and coefficients C of the sum above, with phases along periodic axes.
+
+    The component of :math:`D = r_j - r_i` along a periodic cell vector, in units of that vector,
+    becomes its expansion in sines of the reciprocal vector, wrong by :math:`O(D^3)` with one
+    harmonic, :math:`O(D^5)` with two and :math:`O(D^7)` with three; along other axes it stays.
+
+    :param positions: shape ``(n_atoms, 3)``, in A.
+    :param cells: shape ``(n_graphs, 3, 3)``, in A.
+    :param periodic: axes that are periodic, shape ``(n_graphs, 3)``, bool.
+    :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
+    :param harmonics: 1, 2 or 3.
+    :return: W ``(n_moments, n_atoms)`` and C ``(n_moments, n_atoms, 3)``, their product in A.
+    """
+    positions, cells = positions.detach(), cells.detach()
+    n_moments, n_atoms = 6 * harmonics, positions.shape[0]
+    weights = torch.zeros((n_moments, n_atoms), dtype=positions.dtype, device=positions.device)
+    coefficients = torch.zeros(
+        (n_moments, n_atoms, 3), dtype=positions.dtype, device=positions.device
+    )
+    for graph in range(cells.shape[0]):
+        first, last = int(ptr[graph]), int(ptr[graph + 1])
+        cell = filled_cell(cells[graph], periodic[graph])
+        relative = positions[first:last] @ torch.linalg.inv(cell)  # (n, 3)
+        for axis in range(3):
+            place = 2 * harmonics * axis
+            if not bool(periodic[graph, axis]):
+                relative_here = relative[:, axis]
+                weights[place, first:last] = relative_here
+                coefficients[place, first:last] = cell[axis]
+                weights[place + 1, first:last] = 1.0
+                coefficients[place + 1, first:last] = -relative_here.unsqueeze(-1) * cell[axis]
+                continue
+            for number, factor in enumerate(HARMONICS[harmonics - 1]):
+                wave_number = 2.0 * math.pi * (number + 1)  # in units of the cell vector
+                phase = wave_number * relative[:, axis]
+                vector = factor / wave_number * cell[axis]
+                weights[place, first:last] = torch.sin(phase)
+                coefficients[place, first:last] = torch.cos(phase).unsqueeze(-1) * vector
+                weights[place + 1, first:last] = torch.cos(phase)
+                coefficients[place + 1, first:last] = -torch.sin(phase).unsqueeze(-1) * vector
+                place += 2
+    return weights, coefficients
+
+
+def derivative_of_moments(
+    charges: torch.Tensor,
+    positions: torch.Tensor,
+    weights: torch.Tensor,
+    coefficients: torch.Tensor,
+    training: bool,
+) -> torch.Tensor:
+    """The sum above, from one derivative for each weight.
+
+    :param charges: functions of ``positions``, shape ``(n_atoms,)``, in e.
+    :param positions: shape ``(n_atoms, 3)``, in A, of the graph of ``charges``.
+    :param weights: shape ``(n_moments, n_atoms)``.
+    :param coefficients: shape ``(n_moments, n_atoms, 3)``.
+    :param training: keep the graph of the result.
+    :return: shape ``(n_atoms, 3, 3)``, in e, field index first.
+    """
+    result = torch.zeros((charges.shape[0], 3, 3), dtype=charges.dtype, device=charges.device)
+    for moment in range(weights.shape[0]):
+        gradient = torch.autograd.grad(
+            [(weights[moment] * charges).sum()],
+            [positions],
+            retain_graph=True,
+            create_graph=training,
+        )[0]
+        assert gradient is not None
+        result = result + coefficients[moment].unsqueeze(-1) * gradient.unsqueeze(-2)
+    return result
+
+
+def derivative_along_paths(
+    charges: torch.Tensor,
+    positions: torch.Tensor,
+    shifts: torch.Tensor,
+    edge_index: torch.Tensor,
+    vectors: torch.Tensor,
+    sender_features: List[torch.Tensor],
+    training: bool,
+) -> torch.Tensor:
+    """The sum above, exact for message passing over edges, whatever the cell.
+
+    An atom acts on a charge along paths of edges, one for each layer, and the displacement
+    :math:`r_j - r_i` of the image that a path means is the sum of its edges. With
+    :math:`x_e` the features that the sender of edge e gives to a layer, and bars for derivatives
+    of the sum of all charges, the displacement behind an edge enters by weighting
+    :math:`\\bar x_e` with the edge vector:
+
+    .. math::
+
+        \\sum_j (r_j - r_i)_a \\frac{\\partial q_j}{\\partial r_{ib}} =
+        \\sum_e (D_e)_a \\bar x_e \\cdot \\frac{\\partial x_e}{\\partial r_{ib}}
+        - \\sum_{e\\,from\\,i} (D_e)_a (\\bar D_e)_b
+
+    No atom is repeated, and the cost is that of four derivatives of the charges.
+
+    :param charges: functions of ``positions`` and ``shifts``, shape ``(n_atoms,)``, in e.
+    :param positions: shape ``(n_atoms, 3)``, in A, of the graph of ``charges``.
+    :param shifts: added to the difference of positions of each edge, shape ``(n_edges, 3)``,
+        in A, of the graph of ``charges``.
+    :param edge_index: sender and receiver of each edge, shape ``(2, n_edges)``.
+    :param vectors: receiver minus sender, shape ``(n_edges, 3)``, in A.
+    :param sender_features: x of all layers in which they depend on positions, shape
+        ``(n_edges, n_features)`` each, of the graph of ``charges``.
+    :param training: keep the graph of the result.
+    :return: shape ``(n_atoms, 3, 3)``, in e, field index first.
+    """
+    bars = torch.autograd.grad(
+        [charges.sum()], [shifts] + sender_features, retain_graph=True, create_graph=training
+    )
+    edge_bar = bars[0]
+    assert edge_bar is not None
+    displaced = vectors.unsqueeze(-1) * edge_bar.unsqueeze(-2)  # (n_edges, a, b)
+    result = torch.zeros((charges.shape[0], 3, 3), dtype=charges.dtype, device=charges.device)
+    result = result.index_add(0, edge_index[0], -displaced)
+    if len(sender_features) == 0:
+        return result
+    for axis in range(3):
+        weighted: List[Optional[torch.Tensor]] = []
+        for bar in bars[1:]:
+            assert bar is not None
+            weighted.append(vectors[:, axis].unsqueeze(-1) * bar)
+        gradient = torch.autograd.grad(
+            sender_features,
+            [positions],
+            grad_outputs=weighted,
+            retain_graph=True,
+            create_graph=training,
+        )[0]
+        assert gradient is not None
+        along = torch.zeros_like(result)
+        along[:, axis] = gradient
+        result = result + along
+    return result

@@ -1,0 +1,73 @@
+"""Checks of a run that need both the flags and the frames: dipoles and susceptibilities."""
+
+import argparse
+from collections.abc import Collection
+
+from mace_smile import quantities
+from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
+from mace_smile.training.labels import LabelSettings
+from mace_smile.training.survey import TRAIN, Survey
+
+
+def dipole_note(settings: LabelSettings) -> str:
+    """What the log and the checkpoints say of the dipole term beside its weight."""
+    if settings.dipole_quantum == 0:
+        return settings.macro_dipole_norm
+    return f"{settings.macro_dipole_norm}, modulo {settings.dipole_quantum} e"
+
+
+def check_dipoles(
+    args: argparse.Namespace, options: SmileOptions, survey: Survey, trained: Collection[str]
+) -> None:
+    """Refuse dipole flags without effect, and heads that nothing trains.
+
+    :param options: of the model.
+    :param trained: quantities with a term in the loss.
+    :raises UserError: with the remedy.
+    """
+    _check_heads_are_trained(options, trained)
+    frames = survey.select(TRAIN)
+    has_term = quantities.MACRO_DIPOLE in trained
+    if args.dipole_quantum not in (None, "none") and not any(
+        frame.is_periodic_dipole for frame in frames
+    ):
+        raise UserError(
+            f"--dipole_quantum {args.dipole_quantum} has no effect here: no training frame has a "
+            "dipole label along a periodic axis; ask for it with --dipole_axes xyz, give "
+            "polarizations with --polarization_key, or leave it out"
+        )
+    if args.macro_dipole_norm is not None and not has_term:
+        raise UserError(
+            f"--macro_dipole_norm {args.macro_dipole_norm} has no effect here: no training frame "
+            "has a dipole; add dipoles, or leave it out"
+        )
+    screened = [frame for frame in frames if frame.is_screened]
+    if options.learn_susceptibility and not (has_term and screened):
+        raise UserError(
+            "--susceptibility learned: nothing trains it, since no training frame is a slab with "
+            "a dipole along its normal; add such frames, or give a number"
+        )
+    if options.learn_given_susceptibility and not (
+        has_term and any(quantities.GIVEN_CHARGES in frame.present for frame in screened)
+    ):
+        raise UserError(
+            "--given_susceptibility learned: nothing trains it, since no training frame is a slab "
+            "with given charges and a dipole along its normal; add such frames, or give a number"
+        )
+
+
+def _check_heads_are_trained(options: SmileOptions, trained: Collection[str]) -> None:
+    """Charges need electrostatics or a label, atomic dipoles the dipole of structures."""
+    labels = {quantities.MACRO_DIPOLE, quantities.CHARGES} & set(trained)
+    if options.has_charges and not options.has_electrostatics and not labels:
+        raise UserError(
+            "nothing trains the charges: there is no electrostatic energy and no training frame "
+            "has a dipole or charges; add such labels, or use --electrostatics auto or "
+            "--charge_head none"
+        )
+    if options.has_atomic_dipoles and quantities.MACRO_DIPOLE not in trained:
+        raise UserError(
+            "nothing trains the atomic dipoles: no training frame has a dipole that counts; add "
+            "dipoles, or use --dipole_head none"
+        )
