@@ -58,7 +58,8 @@ def main() -> None:
     wanted = np.subtract(*(reference.potentials[pairs[:, k]] for k in (0, 1)))
     wanted_steps = potential_step(1.0, slabs[0].area) * np.subtract(*dipoles[pairs.T])
 
-    print(f"{len(pairs)} pairs of {len(set(geometries))} geometries, chi {SUSCEPTIBILITY}")
+    n_geometries = len({geometries[first] for first in pairs[:, 0]})
+    print(f"{len(pairs)} pairs of {n_geometries} geometries, chi {SUSCEPTIBILITY}")
     print("screening  eps_film  slope in film / DFT     step / DFT       RMSE of the change (mV)")
     print("                     mean    min    max      mean    std")
     for screening in SCREENINGS:

@@ -5,6 +5,7 @@ charges Q of its two walls. Between two frames of one geometry all that changes 
 the electrons, so no model is needed:
 
 - dipole: ``1 + chi = - gap dQ / d mu_z``, the factor from given charges to the dipole DFT reports;
+  How linear it is, the dipoles of each geometry say: the largest deviation from a straight line;
 - film: ``eps_film = (- dQ / eps0 A) / (d phi / dz)``, of the change of phi inside the film;
 - energy: ``dE/dQ`` is the voltage between the walls. Charges on the scale of the response would
   give ``- (1 + chi) mu_z / eps0 A``, charges that are smaller by sqrt(1 + chi), all of them,
@@ -65,6 +66,21 @@ def factors(rows: np.ndarray, area: float) -> np.ndarray:
     return np.array([screening, film, energy])
 
 
+def largest_deviation() -> float:
+    """Of dipoles along z from a straight line in Q through those of their geometry, in e A."""
+    geometries: dict[str, list[tuple[float, float]]] = {}
+    for atoms in ase.io.iread(DATA / "slab_water_train.xyz", ":"):
+        point = (atoms.info["wall_charge"], atoms.info["REF_dipole"][2])
+        geometries.setdefault(atoms.info["geometry_id"], []).append(point)
+    deviations = [0.0]
+    for points in geometries.values():
+        if len(points) > 2:
+            charges, dipoles = np.transpose(points)
+            line = np.polyval(np.polyfit(charges, dipoles, 1), charges)
+            deviations.append(np.abs(line - dipoles).max())
+    return max(deviations)
+
+
 def main() -> None:
     """Print the factors with their errors."""
     runs, rows = pairs()
@@ -81,6 +97,7 @@ def main() -> None:
         labels, factors(rows, area), np.std(resampled, axis=0), strict=True
     ):
         print(f"{label:<34}{value:7.3f} +- {error:.3f}")
+    print(f"dipole: largest deviation from linear in Q {largest_deviation():.1e} e A")
 
 
 if __name__ == "__main__":

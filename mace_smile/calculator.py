@@ -8,6 +8,7 @@ names of :mod:`mace_smile.quantities`: ``short_range_energy``, ``electrostatic_e
 ``atomic_dipoles`` and others.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,6 +94,7 @@ class SmileCalculator(Calculator):
         scale = self.model.scale_value()
         self.settings = StructureSettings.of_model(self.model.options, r_max, scale)
         self.net_charge_warning = NetChargeWarning(self.settings.net_charge)
+        self._told_of_given_charges = False
         if local_electric_field and not self.model.options.has_electrostatics:
             raise UserError(
                 "`local_electric_field` was asked for but the model has no electrostatics; leave "
@@ -123,7 +125,8 @@ class SmileCalculator(Calculator):
             if not self.model.options.has_born_charges:
                 raise UserError(
                     "a field was given but the model has no Born effective charges to couple "
-                    "to; train with --screening uncoupled and labels (--becs_key)"
+                    "to; train with --screening uncoupled or local and labels (--becs_key), or "
+                    "with --screening global and --screening_value"
                 )
         self._electric_field: np.ndarray | None = value
         self.results: dict[str, Any] = {}
@@ -144,6 +147,19 @@ class SmileCalculator(Calculator):
             inputs[key] = None if values is None else values.copy()
         return inputs
 
+    def _tell_of_given_charges(self, atoms: ase.Atoms) -> None:
+        """Warn once where the model was trained with given charges and the atoms have none."""
+        key = self.model.options.given_charges_key
+        if key is None or key in atoms.arrays or self._told_of_given_charges:
+            return
+        self._told_of_given_charges = True
+        warnings.warn(
+            f"the model was trained with given charges '{key}', which the atoms do not have: all "
+            f"charges are predicted; set atoms.arrays['{key}'] and the mask "
+            f"'{self.model.options.given_mask_key}'",
+            stacklevel=3,
+        )
+
     def calculate(
         self,
         atoms: ase.Atoms | None = None,
@@ -152,13 +168,15 @@ class SmileCalculator(Calculator):
     ) -> None:
         """Evaluate the model; called by ASE.
 
-        A net charge in a periodic cell is told once, as a warning.
+        A net charge in a periodic cell, and given charges that are missing, are told once, as
+        a warning.
 
         :raises UserError: for elements the model does not know and structures it refuses.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         self._inputs = self._charge_inputs(atoms)
+        self._tell_of_given_charges(atoms)
         has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
         batch = self._batch(atoms)
         output = self.model(

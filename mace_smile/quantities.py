@@ -20,7 +20,9 @@ CHARGES = "charges"  # (n_atoms,) e, energy scale
 ATOMIC_DIPOLES = "atomic_dipoles"  # (n_atoms, 3) e A, response scale
 RESPONSE_DIPOLE = "response_dipole"  # (n_graphs, 3) e A, response charges times r and dipoles
 MACRO_DIPOLE = "macro_dipole"  # (n_graphs, 3) e A, the dipole DFT reports
+SCREENING = "screening"  # (n_atoms,) 1, from charges to response charges
 BORN_EFFECTIVE_CHARGES = "born_effective_charges"  # (n_atoms, 3, 3) e, field index first
+ACOUSTIC_RESIDUAL = "acoustic_residual"  # (n_graphs, 3, 3) e, sum of raw Born charges less Q
 
 # Names of labels that are not outputs, and of inputs.
 DIPOLE = "dipole"  # MACE's name of the label of MACRO_DIPOLE
@@ -140,6 +142,15 @@ TABLE: tuple[Quantity, ...] = (
         "dipole of the cell as DFT reports it: response dipole, by 1 + chi along a slab normal",
     ),
     Quantity(
+        SCREENING,
+        True,
+        (),
+        "",
+        "",
+        "",
+        "factor from charges to response charges, with screening global and local",
+    ),
+    Quantity(
         BORN_EFFECTIVE_CHARGES,
         True,
         (3, 3),
@@ -147,6 +158,15 @@ TABLE: tuple[Quantity, ...] = (
         "REF_becs",
         "mace_smile::born_effective_charges",
         "Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a, field index a first",
+    ),
+    Quantity(
+        ACOUSTIC_RESIDUAL,
+        False,
+        (3, 3),
+        "e",
+        "",
+        "",
+        "sum of Born effective charges less the total charge, before anything is subtracted",
     ),
     Quantity(
         POLARIZATION,

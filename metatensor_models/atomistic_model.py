@@ -31,6 +31,7 @@ from metatensor_models.outputs import (
     to_tensor_map,
     variant_name,
 )
+from metatensor_models.selection import check_selection
 from metatensor_models.systems import systems_to_batch
 
 
@@ -59,6 +60,7 @@ class FiniteFieldModel(torch.nn.Module):
         self.has_electrostatics = smile.options.has_electrostatics
         self.has_born_charges = smile.options.has_born_charges
         self.is_local = smile.options.is_local
+        self.born_charges_are_local = smile.options.born_charges_are_local
         self.susceptibility = smile.susceptibility_value()
         self.given_susceptibility = smile.given_susceptibility_value()
         self.boundary = options.boundary
@@ -130,7 +132,13 @@ class FiniteFieldModel(torch.nn.Module):
         if len(systems) == 0 or len(outputs) == 0:
             return results
         if selected_atoms is not None:
-            self.check_selection(outputs)
+            check_selection(
+                has_global_charges=not self.is_local or self.has_given_charges,
+                wants_dipole=self.response_dipole_name in outputs
+                or self.macro_dipole_name in outputs,
+                wants_coupled_born_charges=self.wants_born_charges(outputs)
+                and not self.born_charges_are_local,
+            )
         batch = systems_to_batch(
             systems,
             self.requested_neighbor_lists(),
@@ -148,10 +156,12 @@ class FiniteFieldModel(torch.nn.Module):
             index = ptr[chosen[:, 0]] + chosen[:, 1]
         dtype = systems[0].positions.dtype
 
+        wants_born_charges = self.wants_born_charges(outputs)
         predicted = self.model(
             batch,
             compute_force=False,
             compute_local_electric_field=self.local_field_name in outputs,
+            compute_born_charges=wants_born_charges,
         )
         node_energy = predicted["node_energy"]
         assert node_energy is not None
@@ -198,7 +208,7 @@ class FiniteFieldModel(torch.nn.Module):
                 results[self.macro_dipole_name] = to_tensor_map(
                     macro_dipole, samples, ["xyz"], "macro_dipole"
                 )
-        if self.has_born_charges:
+        if wants_born_charges:
             born_charges = predicted["born_effective_charges"]
             assert born_charges is not None
             if self.born_name in outputs:
@@ -222,19 +232,12 @@ class FiniteFieldModel(torch.nn.Module):
                     results[name] = energy.to(dtype=dtype)
         return results
 
-    def check_selection(self, outputs: Dict[str, ModelOutput]) -> None:
-        """Refuse a selection of atoms where an output depends on all of them."""
-        if not self.is_local or self.has_given_charges:
-            raise NotImplementedError(
-                "this model has charges that depend on all atoms (long range, exact total "
-                "charge or charges given by atom index), so it cannot run on a selection of "
-                "atoms; use one domain (one MPI rank)"
-            )
-        if self.response_dipole_name in outputs or self.macro_dipole_name in outputs:
-            raise NotImplementedError(
-                "a dipole belongs to all atoms of a structure, so it cannot be computed for a "
-                "selection; ask for the charges, or leave `selected_atoms` out"
-            )
+    def wants_born_charges(self, outputs: Dict[str, ModelOutput]) -> bool:
+        """Whether an output needs Born effective charges, which may cost as much as the energy."""
+        wanted = self.born_name in outputs
+        for name in self.fields:
+            wanted = wanted or name in outputs
+        return self.has_born_charges and wanted
 
     def add_conditions(self, batch: Dict[str, torch.Tensor], systems: List[System]) -> None:
         """Add what was stored at export: head, total charge and given charges."""

@@ -114,7 +114,14 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
         what = "charges but no" if smile.has_charges else "neither charges nor"
         raise UserError(
             f"`--field` was given but the model has {what} Born effective charges, so no field "
-            "can act on it; train it with --screening uncoupled on frames with Born charges"
+            "can act on it; train it with --screening uncoupled or local on frames with Born "
+            "charges, or with --screening global and --screening_value"
+        )
+    if smile.has_coupled_screening and smile.born_charge_method == "minimum_image":
+        raise UserError(
+            "the model was trained with --born_charge_method minimum_image, which works in Python "
+            "only and takes one derivative for each atom; train it with --born_charge_method "
+            "unfolded or phase"
         )
     if options.field_kind == "vacuum" and not options.fields:
         raise UserError("`--field_kind vacuum` has no effect without --field; name a field")
@@ -191,7 +198,9 @@ def interaction_range(model: SmileMACE) -> float:
     """How far the outputs of an atom reach, in A; infinite where all atoms are coupled."""
     if not model.options.is_local:
         return math.inf
-    return float(model.r_max) * int(model.num_interactions)
+    receptive_field = float(model.r_max) * int(model.num_interactions)
+    # Derivatives of the charges of neighbours reach as far again as the charges.
+    return 2.0 * receptive_field if model.options.has_coupled_screening else receptive_field
 
 
 def build_atomistic_model(

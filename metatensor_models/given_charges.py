@@ -30,24 +30,47 @@ class GivenCharges:
         """No atoms."""
         return cls(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
 
+    def equals(self, other: "GivenCharges") -> bool:
+        """Whether the elements and what is given are the same."""
+        return (
+            np.array_equal(self.atomic_numbers, other.atomic_numbers)
+            and np.array_equal(self.charges, other.charges)
+            and np.array_equal(self.mask != 0, other.mask != 0)
+        )
+
 
 def read_given_charges(path: str | Path, charges_key: str, mask_key: str) -> GivenCharges:
     """Read given charges and their mask from a frame.
 
-    :param path: extended XYZ file; its last frame is used.
+    :param path: extended XYZ file; several frames must agree in elements and given charges.
     :param charges_key: column of the charges in e.
     :param mask_key: column that is non-zero on the atoms whose charge is given.
-    :raises UserError: for a missing file or column, or numbers that are not finite.
+    :raises UserError: for a missing file or column, numbers that are not finite, or frames that
+        differ.
     """
     if not Path(path).is_file():
         raise UserError(f"`--given_charges`: there is no file '{path}'")
     try:
-        atoms = ase.io.read(path)
+        frames = ase.io.read(path, ":")
     except Exception as error:  # ASE's readers raise anything
         raise UserError(
             f"`--given_charges`: '{path}' cannot be read as a structure: {error}"
         ) from error
-    assert isinstance(atoms, ase.Atoms)  # one frame, not a slice
+    given = [_given_charges(atoms, path, charges_key, mask_key) for atoms in frames]
+    if not given:
+        raise UserError(f"`--given_charges`: '{path}' holds no structures; give one")
+    if any(not given[0].equals(other) for other in given[1:]):
+        raise UserError(
+            f"`--given_charges`: the {len(given)} frames of '{path}' differ in their elements or "
+            "given charges; write the one that is meant into a file of its own"
+        )
+    return given[0]
+
+
+def _given_charges(
+    atoms: ase.Atoms, path: str | Path, charges_key: str, mask_key: str
+) -> GivenCharges:
+    """Given charges of one frame, checked."""
     missing = [key for key in (charges_key, mask_key) if key not in atoms.arrays]
     if missing:
         raise UserError(

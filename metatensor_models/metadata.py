@@ -39,7 +39,7 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
         readout = f"{smile.long_range_readout} readout"
         parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms}, {readout})")
     if smile.has_born_charges:
-        parts.append(f"Born effective charges ({smile.screening})")
+        parts.append(f"Born effective charges ({describe_screening(model)})")
     sentences = [" + ".join(parts) + f"; boundary {options.boundary}."]
     if options.fields:
         sentences.append(
@@ -50,6 +50,14 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
             + "."
         )
     return " ".join(sentences)
+
+
+def describe_screening(model: SmileMACE) -> str:
+    """Where Born effective charges come from, with the factor and the method they take."""
+    smile = model.options
+    if not smile.has_coupled_screening:
+        return smile.screening
+    return f"{smile.screening} {model.scale_value():.4g}, {smile.born_charge_method}"
 
 
 def electrostatics_settings(smile: SmileOptions, r_max: float) -> dict[str, object]:
@@ -98,6 +106,7 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
     """
     smile = model.options
     given = options.given_charges
+    is_phase = smile.has_coupled_screening and smile.born_charge_method == "phase"
     extra = {
         "format_version": model.format_version,
         "mace_smile_version": mace_smile.__version__,
@@ -118,6 +127,10 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         **electrostatics_settings(smile, float(model.r_max)),
         "screening": smile.screening,
         "screening_value": model.scale_value(),
+        "screening_value_learned": smile.learn_screening_value,
+        "born_charge_method": smile.born_charge_method if smile.has_coupled_screening else "none",
+        "phase_harmonics": smile.phase_harmonics if is_phase else 0,
+        "acoustic_sum_rule": smile.acoustic_sum_rule,
         "susceptibility": model.susceptibility_value(),
         "susceptibility_learned": smile.learn_susceptibility,
         "given_susceptibility": model.given_susceptibility_value(),

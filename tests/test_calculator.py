@@ -100,10 +100,11 @@ def test_a_local_field_without_electrostatics_is_refused():
         SmileCalculator(model, local_electric_field=True)
 
 
+@pytest.mark.parametrize("screening", ["uncoupled", "local"])
 @pytest.mark.parametrize("boundary", STRUCTURES)
-def test_a_field_pulls_with_the_born_charges(boundary):
+def test_a_field_pulls_with_the_born_charges(boundary, screening):
     atoms = STRUCTURES[boundary]()
-    atoms.calc = SmileCalculator(make_model())
+    atoms.calc = SmileCalculator(make_model(screening=screening))
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
     born = atoms.calc.results["born_effective_charges"]
     atoms.calc.electric_field = FIELD
@@ -116,7 +117,7 @@ def test_a_field_pulls_with_the_born_charges(boundary):
 def test_a_field_without_born_charges_is_refused():
     for options in ({"charge_head": "none", "electrostatics": "none"}, {}):
         model = make_model(screening="none", **options)
-        with pytest.raises(UserError, match="no Born effective charges"):
+        with pytest.raises(UserError, match="no Born effective charges .*--screening global"):
             SmileCalculator(model, electric_field=FIELD)
 
 
@@ -135,6 +136,16 @@ def test_changed_charges_are_not_served_from_the_cache():
     assert second != pytest.approx(first)
     atoms.info["total_charge"] = 1.0
     assert atoms.get_potential_energy() != pytest.approx(second)
+
+
+def test_missing_given_charges_are_told_once():
+    atoms = slab_water()
+    del atoms.arrays["electrode_charge"], atoms.arrays["electrode"]
+    atoms.calc = SmileCalculator(make_model(**GIVEN))
+    with pytest.warns(UserWarning, match="given charges 'electrode_charge', which the atoms do"):
+        atoms.get_potential_energy()
+    atoms.rattle(0.01, seed=1)
+    atoms.get_potential_energy()
 
 
 def test_models_load_from_files_in_either_precision(tmp_path):

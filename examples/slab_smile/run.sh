@@ -1,6 +1,6 @@
 #!/bin/bash
 # Charges from the dipole of the cell (SMILE), beside SMILE0 and partitioned charges: train the
-# three, scan the susceptibility, predict MD runs nobody has seen. Ten minutes on two cores.
+# three, scan the susceptibility, predict MD runs nobody has seen. About three minutes on one core.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

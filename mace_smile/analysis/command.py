@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from mace_smile.analysis.reference import (
 from mace_smile.analysis.settings import ProfileSettings
 from mace_smile.analysis.slabs import ChargedSlab, align_slabs
 from mace_smile.analysis.summary import MeanProfile, describe, summarize
+from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.evaluation.evaluator import ModelEvaluator
 from mace_smile.evaluation.files import check_output
@@ -195,14 +195,8 @@ def potential_profile(args: argparse.Namespace) -> None:
         "units": "z A, phi V, rho e/A^3, dipole e A",
     }
     title = f"{settings.screening} screening, Gaussian width {settings.width:g} Å"
-    temporary = [path.with_name(f".{os.getpid()}.{path.name}") for path in files]
-    try:
-        write_npz(temporary[0], mean, profile, record)
-        draw_profile(temporary[1], mean, profile, title, args.minus is not None)
-        for path, place in zip(temporary, files, strict=True):
-            os.replace(path, place)
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
+    with complete_or_absent(files[0]) as table, complete_or_absent(files[1]) as figure:
+        write_npz(table, mean, profile, record)
+        draw_profile(figure, mean, profile, title, args.minus is not None)
     print(describe(mean, profile))
     print(f"written to {files[0]} and {files[1]}")

@@ -73,6 +73,8 @@ class ErrorTable:
         name = quantities.BORN_EFFECTIVE_CHARGES
         if name in outputs and label[f"{name}_weight"] > 0:
             self._add_born_charges(outputs[name] - label[name], atoms)
+        if quantities.ACOUSTIC_RESIDUAL in outputs:
+            self._add("Born charges, acoustic sum", "e", outputs[quantities.ACOUSTIC_RESIDUAL])
 
     def _add_born_charges(self, error: np.ndarray, atoms: ase.Atoms) -> None:
         """Rows of the Born effective charges: all, diagonal, off-diagonal, each element."""

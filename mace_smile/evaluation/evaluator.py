@@ -29,6 +29,7 @@ STRUCTURE_OUTPUTS = (
     quantities.STRESS,
     quantities.RESPONSE_DIPOLE,
     quantities.MACRO_DIPOLE,
+    quantities.ACOUSTIC_RESIDUAL,
     quantities.SHORT_RANGE_ENERGY,
     quantities.ELECTROSTATIC_ENERGY,
 )
@@ -37,6 +38,7 @@ ATOM_OUTPUTS = (
     quantities.FORCES,
     quantities.CHARGES,
     quantities.ATOMIC_DIPOLES,
+    quantities.SCREENING,
     quantities.BORN_EFFECTIVE_CHARGES,
     quantities.ELECTROSTATIC_POTENTIAL,
     quantities.LOCAL_ELECTRIC_FIELD,
@@ -127,9 +129,10 @@ class ModelEvaluator:
         The outputs hold ``energy`` (), ``forces`` (n, 3), ``stress`` (3, 3) where the cell has
         a volume, and what the model has of ``charges`` (n,), ``atomic_dipoles`` (n, 3),
         ``response_dipole`` and
-        ``macro_dipole`` (3,), ``born_effective_charges`` (n, 3, 3), ``short_range_energy`` and
-        ``electrostatic_energy`` (), ``electrostatic_potential`` (n,) and
-        ``local_electric_field`` (n, 3), in the units of :mod:`mace_smile.quantities`.
+        ``macro_dipole`` (3,), ``screening`` (n,), ``born_effective_charges`` (n, 3, 3),
+        ``acoustic_residual`` (3, 3), ``short_range_energy`` and ``electrostatic_energy`` (),
+        ``electrostatic_potential`` (n,) and ``local_electric_field`` (n, 3), in the units of
+        :mod:`mace_smile.quantities`.
         """
         with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
             for start in range(0, len(frames), batch_size):

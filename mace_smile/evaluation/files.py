@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -12,9 +11,11 @@ import torch
 from mace.data import KeySpecification
 
 from mace_smile import quantities
+from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.evaluation.error_table import ErrorTable
 from mace_smile.evaluation.evaluator import ModelEvaluator, annotate
+from mace_smile.evaluation.screening_table import ScreeningTable
 from mace_smile.model.files import load_model
 
 logger = logging.getLogger(__name__)
@@ -114,17 +115,15 @@ def evaluate_file(args: argparse.Namespace) -> None:
             "predicted",
             key,
         )
-    table = ErrorTable()
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as stream:
-            results = evaluator.outputs(frames, args.batch_size, progress=sys.stderr.isatty())
-            for atoms, (data, outputs) in zip(frames, results, strict=True):
-                table.add(data, outputs, atoms)
-                ase.io.write(stream, annotate(atoms, outputs, args.info_prefix), format="extxyz")
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    table, screening = ErrorTable(), ScreeningTable()
+    with complete_or_absent(output) as unfinished, unfinished.open("w") as stream:
+        results = evaluator.outputs(frames, args.batch_size, progress=sys.stderr.isatty())
+        for atoms, (data, outputs) in zip(frames, results, strict=True):
+            table.add(data, outputs, atoms)
+            screening.add(outputs, atoms)
+            ase.io.write(stream, annotate(atoms, outputs, args.info_prefix), format="extxyz")
     if table.rows:
         print(table)
+    if model.options.has_local_screening:
+        print(screening)
     print(f"{len(frames)} structures written to {output}")

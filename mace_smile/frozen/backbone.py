@@ -16,6 +16,7 @@ from mace.modules import ScaleShiftMACE
 
 import mace_smile
 from mace_smile import quantities
+from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.frozen.run_log import without_handlers
 from mace_smile.model.smile_mace import SmileMACE
@@ -152,9 +153,8 @@ def train_backbone(args: argparse.Namespace, survey: Survey) -> str:
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write a small JSON file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".incomplete")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    with complete_or_absent(path) as unfinished:
+        unfinished.write_text(json.dumps(content))
 
 
 def _digest(args: argparse.Namespace) -> str:
@@ -175,14 +175,20 @@ def kept_options(frozen: FrozenModel, options: Any) -> Any:
 
     :raises UserError: when Born charges are asked for that the frozen model does not have.
     """
-    has_head = frozen.smile is not None and frozen.smile.options.has_born_charges
-    if options.has_born_charges and not has_head:
+    if options.has_local_screening or options.learn_screening_value:
+        raise UserError(
+            "learned screening factors (--screening local, --screening_value learned) are not "
+            "trained on a frozen MACE; train them with mace_smile_run_train, or give "
+            "--screening global and a number as --screening_value"
+        )
+    has_head = frozen.smile is not None and frozen.smile.options.screening == "uncoupled"
+    if options.screening == "uncoupled" and not has_head:
         raise UserError(
             "--screening uncoupled is not trained on a frozen MACE; train it with "
             "mace_smile_run_train --electrostatics none and give that model as --foundation_model: "
             "its Born charges are kept"
         )
-    if not has_head:
+    if not has_head or options.screening == "global":
         return options
     assert frozen.smile is not None
     theirs = frozen.smile.options

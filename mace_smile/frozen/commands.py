@@ -35,7 +35,8 @@ from mace_smile.frozen.store import ScanStore
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.checkpoints import write_atomically
-from mace_smile.training.flags import LEARNED_VALUE
+from mace_smile.training.dipole_plan import UNKNOWN_SCALE
+from mace_smile.training.flag import LEARNED_VALUE
 from mace_smile.training.plan import TrainingPlan, plan_training
 from mace_smile.training.survey import TRAIN, VALID, survey_files
 
@@ -125,7 +126,7 @@ def finished_model(task: Task, fitted: SmileMACE) -> SmileMACE:
     with default_dtype(dtype):
         model = SmileMACE(task.frozen.backbone, fitted.options).to(dtype)
     state = dict(fitted.charge_heads.state_dict())
-    if task.frozen.smile is not None and fitted.options.has_born_charges:
+    if task.frozen.smile is not None and fitted.options.screening == "uncoupled":
         name = quantities.BORN_EFFECTIVE_CHARGES
         kept = task.frozen.smile.charge_heads[name].state_dict()
         state.update({f"{name}.{key}": value for key, value in kept.items()})
@@ -216,6 +217,8 @@ def scan_susceptibility(args: argparse.Namespace) -> ScanResult:
         logger.info("Cross-validated errors of the macro dipole:\n%s", scan_table(result))
         for line in scan_summary(result):
             logger.info(line)
+        if not task.plan.knows_scale:
+            logger.warning("The minimum is no susceptibility: %s", UNKNOWN_SCALE)
         write_scan(result, stem, {"options": repr(options), "fit": repr(task.settings)})
         draw_scan(result, stem.with_suffix(".png"))
         logger.info("Wrote %s.csv, .json and .png", stem)

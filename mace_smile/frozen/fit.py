@@ -55,7 +55,7 @@ class HeadFitter:
         seed: int,
     ) -> None:
         self.frames = frames
-        self.terms = normalised_terms(weights)
+        self.terms = normalised_terms(weights, atoms_by_divisor(frames))
         self.settings = settings
         self.has_labelled_atoms = any(term.name == quantities.CHARGES for term in weights)
         l2_features = settings.l2_features
@@ -88,12 +88,27 @@ class HeadFitter:
         return self.model
 
 
-def normalised_terms(weights: Sequence[TermWeights]) -> list[Term]:
-    """Terms of the loss, the largest weight 1, so that penalties mean the same for all.
+def atoms_by_divisor(frames: FrozenFrames) -> float:
+    """How many times larger the dipole term is than with ``--macro_dipole_norm per_atom``.
 
+    :return: mean of the number of atoms over the divisor of squared dipole errors, over the
+        labelled axes of all frames; 1 without labels.
+    """
+    batch, _ = frames.together
+    n_labels = (batch.dipole_weight.view(-1, 3) > 0).sum(dim=1)  # (n_frames,)
+    ratios = (batch.ptr[1:] - batch.ptr[:-1]) / batch[quantities.DIPOLE_DIVISOR].view(-1)
+    return float((n_labels * ratios).sum() / n_labels.sum()) if bool(n_labels.any()) else 1.0
+
+
+def normalised_terms(weights: Sequence[TermWeights], dipole_size: float) -> list[Term]:
+    """Terms of the loss, the largest of size 1, so that penalties mean the same for all.
+
+    :param weights: of the terms.
+    :param dipole_size: of the dipole term with weight 1, from :func:`atoms_by_divisor`.
     :raises UserError: when all weights are zero.
     """
-    largest = max((term.stage_one for term in weights), default=0.0)
+    sizes = {quantities.MACRO_DIPOLE: dipole_size}
+    largest = max((term.stage_one * sizes.get(term.name, 1.0) for term in weights), default=0.0)
     if largest == 0.0:
         raise UserError(
             "nothing trains the charges: no label of dipoles or charges has a weight; give "

@@ -26,8 +26,9 @@ def build_charges_parser() -> argparse.ArgumentParser:
         "--l2_dipoles",
         type=float,
         default=defaults.l2_dipoles,
-        help="penalty on the squared weights of bond dipoles, by the number of labels; it grows "
-        "with the square of the number of nodes of the radial function",
+        help="penalty on the squared weights of bond dipoles, by the number of labels, the same "
+        "for every --macro_dipole_norm; it grows with the square of the number of nodes of the "
+        f"radial function (default: {defaults.l2_dipoles:g})",
     )
     group.add_argument(
         "--l2_features",

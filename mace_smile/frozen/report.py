@@ -83,6 +83,11 @@ def scan_summary(result: ScanResult) -> list[str]:
             f"= {result.pairs.susceptibility:.3f} +- {result.pairs.error:.3f} (deviation from one "
             f"slope for all {1e3 * result.pairs.nonlinearity:.2f} me A)"
         )
+        if result.pairs.susceptibility < -1.0:
+            lines.append(
+                "1 + chi is negative there: the dipoles or the given charges have the wrong sign "
+                "(dipoles are in e A, from - to +)"
+            )
     lines += [
         f"chi = 0 (SMILE0): RMSE {_text(result.smile0_rmse, 4)} e A, "
         f"{_text(result.smile0_ratio, 2)} times that at the minimum",

@@ -9,6 +9,8 @@ import logging
 import os
 from pathlib import Path
 
+from mace_smile.atomic_write import complete_or_absent
+
 logger = logging.getLogger(__name__)
 
 Errors = list[tuple[int, int, float]]
@@ -39,12 +41,10 @@ class ScanStore:
 
     def _rewrite(self, key: str) -> None:
         """Write what is known, without the half line of an interruption."""
-        temporary = self.path.with_name(self.path.name + ".incomplete")
-        with temporary.open("w") as stream:
+        with complete_or_absent(self.path) as unfinished, unfinished.open("w") as stream:
             stream.write(json.dumps({"key": key}) + "\n")
             for place, errors in self.results.items():
                 stream.write(_line(place, errors))
-        temporary.replace(self.path)
 
     def add(self, model: str, chi: float, fold: int, errors: Errors) -> None:
         """Keep a result.

@@ -1,1 +1,1 @@
-"""Labels from the outputs of other codes: total dipoles of VASP, CP2K and Quantum ESPRESSO."""
+"""Labels from the outputs of other codes: total dipoles and Born effective charges."""

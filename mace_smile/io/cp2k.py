@@ -129,7 +129,7 @@ def read_cp2k_energies_and_forces(path: str | Path) -> list[tuple[float, np.ndar
     text = read_output(path)
     ends = [match.start() for match in re.finditer(re.escape(STEP_END), text)]
     results: list[tuple[float, np.ndarray | None]] = []
-    for start, end in zip(ends, [*ends[1:], len(text)], strict=True):
+    for start, end in zip(ends, [*ends, len(text)][1:], strict=True):
         energy = ENERGY.match(text, start)
         if energy is None or energy["unit"] not in ("a.u.", "hartree"):
             raise UserError(

@@ -6,7 +6,6 @@ three decimals only.
 """
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,10 +14,17 @@ import ase.io
 import numpy as np
 
 from mace_smile import quantities
+from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.io.cp2k import read_cp2k_dipoles, read_cp2k_energies_and_forces
 from mace_smile.io.dipole import AXES, Dipole
 from mace_smile.io.espresso import read_espresso_dipoles
+from mace_smile.io.structure_files import (
+    KEYS,
+    add_results,
+    read_structures,
+    read_structures_with_cells,
+)
 from mace_smile.io.vasp import read_vasp_dipoles
 
 logger = logging.getLogger(__name__)
@@ -29,7 +35,6 @@ CODES: dict[str, tuple[Callable[[str | Path], list[Dipole]], str | None]] = {
     "cp2k": (read_cp2k_dipoles, None),
     "qe": (read_espresso_dipoles, "espresso-out"),
 }
-KEYS = {name: quantities.BY_NAME[name].key for name in quantities.BY_NAME}
 
 
 def label_frame(atoms: ase.Atoms, dipole: Dipole) -> ase.Atoms:
@@ -48,14 +53,7 @@ def label_frame(atoms: ase.Atoms, dipole: Dipole) -> ase.Atoms:
     """
     frame = atoms.copy()
     frame.calc = None
-    results = {} if atoms.calc is None else atoms.calc.results
-    energy = results.get("free_energy", results.get("energy"))
-    if energy is not None:
-        frame.info[KEYS[quantities.ENERGY]] = float(energy)
-    if "forces" in results:
-        frame.arrays[KEYS[quantities.FORCES]] = np.array(results["forces"])
-    if "stress" in results and dipole.boundary == "periodic":
-        frame.info[KEYS[quantities.STRESS]] = atoms.get_stress(voigt=False)
+    add_results(frame, atoms, with_stress=dipole.boundary == "periodic")
     known = np.array([axis in dipole.axes for axis in AXES])
     frame.info[KEYS[quantities.MACRO_DIPOLE]] = np.where(known, dipole.vector, 0.0)
     frame.info[f"config_{quantities.DIPOLE}_weight"] = known.astype(float)
@@ -91,9 +89,9 @@ def read_labelled_frames(
     read_dipoles, form = CODES[code]
     dipoles = [(path, dipole) for path in outputs for dipole in read_dipoles(path)]
     if structures is None:
-        frames = [atoms for path in outputs for atoms in _read_structures(path, form)]
+        frames = [atoms for path in outputs for atoms in read_structures(path, form)]
     else:
-        frames = _read_structures(structures, None)
+        frames = read_structures_with_cells(structures)
     if len(frames) != len(dipoles):
         raise UserError(
             f"there are {len(frames)} structures but {len(dipoles)} dipoles in "
@@ -121,12 +119,8 @@ def write_frames(frames: list[ase.Atoms], path: str | Path, overwrite: bool = Fa
         raise UserError(f"'{path}' exists; give another name, or --overwrite to replace it")
     if not frames:
         raise UserError(f"no converged ionic step was found, so '{path}' is not written")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        ase.io.write(temporary, frames, format="extxyz")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with complete_or_absent(path) as unfinished:
+        ase.io.write(unfinished, frames, format="extxyz")
 
 
 def _check_normal(atoms: ase.Atoms, axis: str) -> None:
@@ -142,26 +136,6 @@ def _check_normal(atoms: ase.Atoms, axis: str) -> None:
             f"{plane.round(4).tolist()}; they must be perpendicular to {axis}: rotate the "
             "structure and run it again"
         )
-
-
-def _read_structures(path: str | Path, form: str | None) -> list[ase.Atoms]:
-    """The structures of a file.
-
-    :param form: ASE's name of the format; None: by the file.
-    :raises UserError: where ASE cannot read them, and for structures without a cell.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"there is no file '{path}'")
-    try:
-        frames: list[ase.Atoms] = ase.io.read(path, ":", format=form)
-    except Exception as error:  # ASE's readers raise anything
-        raise UserError(f"'{path}' cannot be read as structures: {error}") from error
-    if form is None and any(atoms.cell.rank < 3 for atoms in frames):
-        raise UserError(
-            f"'{path}' has structures without a cell; write them as extended XYZ with the cell of "
-            "the calculation (`atoms.cell = [7.8, 7.8, 22.5]` in ASE)"
-        )
-    return frames
 
 
 def _add_cp2k_results(frames: list[ase.Atoms], outputs: Sequence[str | Path]) -> None:

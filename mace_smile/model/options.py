@@ -15,7 +15,10 @@ COULOMB_TERMS = TERMS
 LONG_RANGE_READOUTS = ("physical", "learned")
 NET_CHARGES = ("warn", "error")
 BOUNDARIES = ("auto", "periodic", "slab", "open")
-SCREENINGS = ("none", "uncoupled")
+SCREENINGS = ("none", "uncoupled", "global", "local")
+BORN_CHARGE_METHODS = ("unfolded", "phase", "minimum_image")
+PHASE_HARMONICS = (1, 2, 3)
+ACOUSTIC_SUM_RULES = ("none", "subtract")
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,22 @@ class SmileOptions:
     """Vacuum of the model's own slab cell in units of the larger in-plane length: the
     interaction of images falls as exp(-2 pi gap / a)."""
     screening: str = "none"
-    """Born effective charges: ``none``, or ``uncoupled``, an equivariant readout of its own."""
+    """Born effective charges: ``none``; ``uncoupled``, an equivariant readout of its own; or
+    derivatives of the response charges, which are s times the energy charges (``global``), or s
+    times a positive readout of each atom times them (``local``)."""
     screening_value: float | None = None
-    """Factor s from energy charges to response charges; None is sqrt(1 + susceptibility)."""
+    """Factor s from energy charges to response charges, negative where the energy has taken the
+    other sign; None is sqrt(1 + susceptibility). Where it is learned, the value it starts from."""
+    learn_screening_value: bool = False
+    """Whether s is a parameter of the model; its sign stays."""
+    born_charge_method: str = "unfolded"
+    """Derivative of response charges in periodic cells: ``unfolded``, exact along the edges of
+    the network; ``phase``, by phases of the reciprocal vectors (S4 eqs. 9 and 10); or
+    ``minimum_image``, by nearest images (S3 eq. 9)."""
+    phase_harmonics: int = 3
+    """Phases along each cell vector, 1 to 3, used with ``phase`` only."""
+    acoustic_sum_rule: str = "none"
+    """``subtract``: Born charges add up to the total charge, each changed alike; ``none``."""
     susceptibility: float = 0.0
     """Electronic susceptibility chi of the macro-dipole relation along slab normals (S0
     eq. 4); 0 is SMILE0. Where it is learned, the value it starts from."""
@@ -107,6 +123,8 @@ class SmileOptions:
             ("coulomb_terms", COULOMB_TERMS),
             ("boundary", BOUNDARIES),
             ("screening", SCREENINGS),
+            ("born_charge_method", BORN_CHARGE_METHODS),
+            ("acoustic_sum_rule", ACOUSTIC_SUM_RULES),
             ("long_range_readout", LONG_RANGE_READOUTS),
             ("net_charge", NET_CHARGES),
         ):
@@ -119,11 +137,11 @@ class SmileOptions:
             "mesh_spacing",
             "coulomb_cutoff",
             "slab_vacuum",
-            "screening_value",
         ):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{field}` is {value} but must be positive and finite")
+        self._check_screening()
         for field in (
             "charge_channels",
             "dipole_channels",
@@ -157,6 +175,29 @@ class SmileOptions:
                     f"`dipole_elements` names '{symbol}', which is no chemical symbol; give "
                     "symbols such as O or O,Mg"
                 )
+
+    def _check_screening(self) -> None:
+        """Factors that are none, and derivatives of charges that are not there."""
+        value = self.screening_value
+        if value is not None and not (math.isfinite(value) and value != 0.0):
+            raise ValueError(f"`screening_value` is {value} but must be finite and not zero")
+        if self.phase_harmonics not in PHASE_HARMONICS:
+            raise ValueError(f"`phase_harmonics` is {self.phase_harmonics} but must be 1, 2 or 3")
+        if self.has_coupled_screening and not self.has_dipole:
+            raise ValueError(
+                f"`screening` is '{self.screening}' but the model has neither charges nor dipoles "
+                "to differentiate; use `charge_head` local, or `screening` uncoupled"
+            )
+        if self.has_local_screening and not self.has_charges:
+            raise ValueError(
+                "`screening` is 'local' but the model has no charges to screen; use `charge_head` "
+                "local, or `screening` global"
+            )
+        if self.learn_screening_value and not (self.screening == "global" and self.has_charges):
+            raise ValueError(
+                "`learn_screening_value` needs charges and `screening` global; give "
+                "`screening_value` a number"
+            )
 
     @property
     def has_charges(self) -> bool:
@@ -218,6 +259,21 @@ class SmileOptions:
         return self.screening != "none"
 
     @property
+    def has_coupled_screening(self) -> bool:
+        """Whether Born effective charges are derivatives of the response charges."""
+        return self.screening in ("global", "local")
+
+    @property
+    def has_local_screening(self) -> bool:
+        """Whether each atom has a screening factor of its own."""
+        return self.screening == "local"
+
+    @property
+    def born_charges_are_local(self) -> bool:
+        """Whether Born effective charges can be read out atom by atom."""
+        return not self.has_coupled_screening and self.acoustic_sum_rule == "none"
+
+    @property
     def is_local(self) -> bool:
         """Whether every output of an atom depends on its receptive field only."""
         return not self.has_electrostatics and not (
@@ -227,13 +283,17 @@ class SmileOptions:
     @property
     def scale_follows(self) -> bool:
         """Whether the factor s follows a learned susceptibility."""
-        return self.learn_susceptibility and self.screening_value is None
+        return (
+            self.learn_susceptibility
+            and self.screening_value is None
+            and not self.learn_screening_value
+        )
 
     @property
     def scale(self) -> float:
         """The factor s from energy charges to response charges.
 
-        Where it follows a learned susceptibility, the value it starts from.
+        Where it is learned, or follows a learned susceptibility, the value it starts from.
         """
         if self.screening_value is None:
             return math.sqrt(1.0 + self.susceptibility)

@@ -20,6 +20,7 @@ from mace_smile.model.dipole_head import DipoleHead
 from mace_smile.model.edge_vectors import layer_irreps
 from mace_smile.model.heads import ChargeHead
 from mace_smile.model.options import SmileOptions
+from mace_smile.model.screening import LearnedScale, ScreeningHead
 from mace_smile.model.susceptibility import LearnedSusceptibility
 from mace_smile.physics.boundaries import model_axes
 from mace_smile.physics.polarization import compute_dipole, screen_slabs, whole_slabs
@@ -58,6 +59,8 @@ class PolarizationHeads(torch.nn.Module):
         "learns_given_susceptibility",
         "has_given_susceptibility",
         "scale_follows",
+        "learns_scale",
+        "has_local_screening",
     ]
     atomic_numbers: torch.Tensor
     r_max: torch.Tensor
@@ -78,6 +81,8 @@ class PolarizationHeads(torch.nn.Module):
         self.susceptibility = options.susceptibility
         self.given_susceptibility = options.given_susceptibility or 0.0
         self.scale_follows = options.scale_follows
+        self.learns_scale = options.learn_screening_value
+        self.has_local_screening = options.has_local_screening
         self.scale = options.scale
         self.boundary = options.boundary
         self.slab_axis = options.slab_axis
@@ -102,6 +107,12 @@ class PolarizationHeads(torch.nn.Module):
             self.charge_heads["given_susceptibility"] = LearnedSusceptibility(
                 self.given_susceptibility
             )
+        if self.learns_scale:
+            self.charge_heads["screening_value"] = LearnedScale(self.scale)
+        if self.has_local_screening:
+            self.charge_heads["screening"] = ScreeningHead(
+                layers, len(self.atomic_numbers), options.charge_channels
+            )
 
     def present_susceptibility(self) -> torch.Tensor:
         """The susceptibility chi as it is now, fixed or learned, shape ``()``."""
@@ -121,6 +132,8 @@ class PolarizationHeads(torch.nn.Module):
 
     def present_scale(self) -> torch.Tensor:
         """The factor s from energy charges to response charges as it is now, shape ``()``."""
+        if self.learns_scale:
+            return self.charge_heads["screening_value"]()
         if self.scale_follows:
             return torch.sqrt(1.0 + self.present_susceptibility())
         return torch.full([], self.scale, dtype=self.r_max.dtype, device=self.r_max.device)
@@ -143,7 +156,8 @@ class PolarizationHeads(torch.nn.Module):
 
     def scale_value(self) -> float:
         """The factor s from energy charges to response charges as it is now."""
-        return float(self.present_scale().detach()) if self.scale_follows else self.scale
+        is_learned = self.scale_follows or self.learns_scale
+        return float(self.present_scale().detach()) if is_learned else self.scale
 
     def polarize(
         self,
@@ -160,8 +174,9 @@ class PolarizationHeads(torch.nn.Module):
             ``given_charges`` and ``given_mask``.
         :param positions: strained as the cells, shape ``(n_atoms, 3)``, in A.
         :param cells: shape ``(n_graphs, 3, 3)``, in A.
-        :return: ``charges`` and ``response_charges`` ``(n_atoms,)`` in e (zero for atoms
-            without a given charge in a model without a charge head); ``atomic_dipoles``
+        :return: ``charges``, ``response_charges`` and ``unshifted_charges``, which are response
+            charges before the shift, ``(n_atoms,)`` in e (zero for atoms without a given charge
+            in a model without a charge head); ``screening`` ``(n_atoms,)``; ``atomic_dipoles``
             ``(n_atoms, 3)`` in e A, zero without the head; ``response_dipole`` and
             ``macro_dipole`` ``(n_graphs, 3)`` in e A; ``predicted_total_charge``
             ``(n_graphs,)`` in e; ``whole_positions`` ``(n_atoms, 3)`` in A, made whole along
@@ -184,6 +199,12 @@ class PolarizationHeads(torch.nn.Module):
             exact = False
         charges = complete_charges(raw_charges, data, scale, exact)
         response_charges = scale * charges
+        screening = scale * torch.ones_like(raw_charges)
+        one = torch.ones_like(scale)
+        if self.has_local_screening:
+            factors = self.charge_heads["screening"](node_feats, data["node_attrs"])
+            screening = scale * factors
+            response_charges = complete_charges(screening * raw_charges, data, one, exact)
         dipole = compute_dipole(response_charges, whole, batch, n_graphs)
         atomic_dipoles = torch.zeros_like(positions)
         if self.has_atomic_dipoles:
@@ -209,6 +230,8 @@ class PolarizationHeads(torch.nn.Module):
         return {
             "charges": charges,
             "response_charges": response_charges,
+            "unshifted_charges": complete_charges(screening * raw_charges, data, one, False),
+            "screening": screening,
             "atomic_dipoles": atomic_dipoles,
             "response_dipole": dipole,
             "macro_dipole": macro_dipole,

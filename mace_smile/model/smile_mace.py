@@ -19,16 +19,16 @@ from e3nn.util.jit import compile_mode
 from mace.modules import ScaleShiftMACE
 from mace.modules.utils import get_outputs
 
+from mace_smile.model.backbone_parts import BackboneParts
 from mace_smile.model.edge_vectors import layer_irreps
-from mace_smile.model.heads import BornChargeHead
 from mace_smile.model.long_range import Hardness, HiddenCharges, LearnedReadout, LongRange
 from mace_smile.model.options import SmileOptions
-from mace_smile.model.polarization import PolarizationHeads
+from mace_smile.model.response import ResponseHeads
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
 
 
 @compile_mode("script")
-class SmileMACE(PolarizationHeads):
+class SmileMACE(ResponseHeads, BackboneParts):
     """A ScaleShiftMACE with charge heads, electrostatics and response.
 
     :param backbone: a ``mace.modules.ScaleShiftMACE``; it is held, not copied.
@@ -36,20 +36,7 @@ class SmileMACE(PolarizationHeads):
     :raises ValueError: for a backbone that is no ScaleShiftMACE.
     """
 
-    # Named so that MACE's tools find them; e3nn's compiler must not look into them.
-    __jit_unused_properties__ = [
-        "interactions",
-        "products",
-        "readouts",
-        "node_embedding",
-        "radial_embedding",
-        "spherical_harmonics",
-        "atomic_energies_fn",
-        "scale_shift",
-    ]
-
     has_electrostatics: Final[bool]
-    has_born_charges: Final[bool]
     has_learned_readout: Final[bool]
     has_hidden_charges: Final[bool]
     num_interactions: torch.Tensor
@@ -70,24 +57,16 @@ class SmileMACE(PolarizationHeads):
         self.register_buffer("num_interactions", backbone.num_interactions.detach().clone())
 
         self.has_electrostatics = options.has_electrostatics
-        self.has_born_charges = options.has_born_charges
         self.has_learned_readout = (
             options.has_electrostatics and options.long_range_readout == "learned"
         )
         self.has_hidden_charges = self.has_learned_readout and options.long_range_channels > 1
         self.charge_heads = torch.nn.ModuleDict()
         self.add_polarization_heads(backbone, options)
+        self.add_response_heads(backbone, options)
 
         layers = layer_irreps(backbone)
         n_elements = len(self.atomic_numbers)
-        if self.has_born_charges:
-            self.charge_heads["born_effective_charges"] = BornChargeHead(
-                layers,
-                n_elements,
-                options.born_channels,
-                float(self.r_max),
-                float(backbone.interactions[0].avg_num_neighbors),
-            )
         if self.has_electrostatics:
             parameters = options.coulomb_parameters(float(self.r_max))
             self.long_range = LongRange(parameters, options.second_cutoff is not None)
@@ -115,6 +94,7 @@ class SmileMACE(PolarizationHeads):
         compute_atomic_stresses: bool = False,
         lammps_mliap: bool = False,
         compute_local_electric_field: bool = False,
+        compute_born_charges: bool = True,
     ) -> Dict[str, Optional[torch.Tensor]]:
         """Energy, forces, charges, dipoles and Born effective charges of a batch.
 
@@ -123,14 +103,17 @@ class SmileMACE(PolarizationHeads):
             ``given_charges`` and ``given_mask`` ``(n_atoms,)`` or ``(n_atoms, 1)``.
         :param training: keep the graph, for a loss on forces.
         :param compute_local_electric_field: ask for ``local_electric_field``.
+        :param compute_born_charges: ask for ``born_effective_charges``, where the model has them.
         :return: MACE's outputs; ``electrostatic_energy`` and ``short_range_energy``, the rest of
             the energy, ``(n_graphs,)`` in eV; ``electrostatic_potential`` ``(n_atoms,)`` in V
             and ``local_electric_field`` ``(n_atoms, 3)`` in V/A; ``charges`` and
             ``response_charges`` ``(n_atoms,)`` in e; ``atomic_dipoles`` ``(n_atoms, 3)``,
             ``response_dipole`` and ``macro_dipole`` ``(n_graphs, 3)`` in e A;
-            ``predicted_total_charge`` ``(n_graphs,)`` in e; ``born_effective_charges``
-            ``(n_atoms, 3, 3)`` in e, field index first. What the model does not have, or nobody
-            asked for, is None.
+            ``predicted_total_charge`` ``(n_graphs,)`` in e; ``screening`` ``(n_atoms,)``, the
+            factors from charges to response charges; ``born_effective_charges``
+            ``(n_atoms, 3, 3)`` in e, field index first, and ``acoustic_residual``
+            ``(n_graphs, 3, 3)`` in e, their sum less the total charge before anything is
+            subtracted. What the model does not have, or nobody asked for, is None.
         :raises NotImplementedError: for Hessians, edge forces, atomic stresses and ML-IAP.
         """
         if compute_hessian or compute_edge_forces or compute_atomic_stresses or lammps_mliap:
@@ -141,6 +124,11 @@ class SmileMACE(PolarizationHeads):
             )
         positions = data["positions"]
         cell = data["cell"]
+        had_gradients = torch.is_grad_enabled()
+        if self.has_coupled_screening and compute_born_charges:
+            torch.set_grad_enabled(True)  # an engine may have switched them off
+            if self.follows_edges:
+                self.start_recording(data)
         output = self.backbone(
             data,
             training=training,
@@ -177,6 +165,9 @@ class SmileMACE(PolarizationHeads):
         response_dipole: Optional[torch.Tensor] = None
         macro_dipole: Optional[torch.Tensor] = None
         predicted_total_charge: Optional[torch.Tensor] = None
+        screening: Optional[torch.Tensor] = None
+        born_effective_charges: Optional[torch.Tensor] = None
+        acoustic_residual: Optional[torch.Tensor] = None
         if self.has_dipole:
             polarized = self.polarize(node_feats, data, strained, cells)
             response_charges = polarized["response_charges"]
@@ -187,6 +178,8 @@ class SmileMACE(PolarizationHeads):
                 atomic_dipoles = polarized["atomic_dipoles"]
             if self.has_charges:
                 charges = polarized["charges"]
+                if self.has_coupled_screening:
+                    screening = polarized["screening"]
             if self.has_electrostatics:
                 q, whole = polarized["charges"], polarized["whole_positions"]
                 periodic = polarized["periodic"]
@@ -214,19 +207,18 @@ class SmileMACE(PolarizationHeads):
                 energy = short_range_energy + electrostatic_energy
                 interaction_energy = interaction_energy + charging_energy + electrostatic_energy
 
-        born_effective_charges: Optional[torch.Tensor] = None
-        if self.has_born_charges:
-            # Before the forces: outside training `get_outputs` frees the graph. Nothing
-            # differentiates this readout by the positions, so it holds no graph to them.
-            sender, receiver = data["edge_index"][0], data["edge_index"][1]
-            vectors = (strained[receiver] - strained[sender] + data["shifts"]).detach()
-            born_effective_charges = self.charge_heads["born_effective_charges"](
-                node_feats if training else node_feats.detach(),
-                data["node_attrs"],
-                data["edge_index"],
-                vectors,
-                self.atomic_numbers,
-            )
+        # Before the forces: outside training `get_outputs` frees the graph.
+        if self.has_born_charges and compute_born_charges:
+            if self.has_coupled_screening:
+                sender_features: List[torch.Tensor] = []
+                if self.follows_edges:
+                    for interaction in self.backbone.interactions[1:]:
+                        sender_features.append(interaction.conv_tp.take())
+                born = self.differentiate_dipole(data, polarized, cells, sender_features, training)
+            else:
+                born = self.read_out_born_charges(node_feats, data, training)
+            born_effective_charges, acoustic_residual = self.with_acoustic_sum(born, data)
+            torch.set_grad_enabled(had_gradients)
 
         forces, virials, stress, _, _ = get_outputs(
             energy=interaction_energy,
@@ -261,49 +253,11 @@ class SmileMACE(PolarizationHeads):
             "response_dipole": response_dipole,
             "macro_dipole": macro_dipole,
             "predicted_total_charge": predicted_total_charge,
+            "screening": screening,
             "born_effective_charges": born_effective_charges,
+            "acoustic_residual": acoustic_residual,
         }
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""
         super().__setstate__(upgrade(state))  # type: ignore[no-untyped-call]
-
-    @property
-    def interactions(self) -> torch.nn.ModuleList:
-        """Interaction blocks of the backbone."""
-        return self.backbone.interactions
-
-    @property
-    def products(self) -> torch.nn.ModuleList:
-        """Product blocks of the backbone."""
-        return self.backbone.products
-
-    @property
-    def readouts(self) -> torch.nn.ModuleList:
-        """Energy readouts of the backbone."""
-        return self.backbone.readouts
-
-    @property
-    def node_embedding(self) -> torch.nn.Module:
-        """Element embedding of the backbone."""
-        return self.backbone.node_embedding
-
-    @property
-    def radial_embedding(self) -> torch.nn.Module:
-        """Radial basis of the backbone."""
-        return self.backbone.radial_embedding
-
-    @property
-    def spherical_harmonics(self) -> torch.nn.Module:
-        """Spherical harmonics of the backbone."""
-        return self.backbone.spherical_harmonics
-
-    @property
-    def atomic_energies_fn(self) -> torch.nn.Module:
-        """Isolated-atom energies of the backbone."""
-        return self.backbone.atomic_energies_fn
-
-    @property
-    def scale_shift(self) -> torch.nn.Module:
-        """Scale and shift of the backbone's interaction energy."""
-        return self.backbone.scale_shift

@@ -16,7 +16,7 @@ from mace_smile.model.long_range import Hardness, LongRange
 from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 def _with_all_fields(old: SmileOptions) -> SmileOptions:
@@ -67,11 +67,29 @@ def _from_3(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, **flags, "options": options}
 
 
+def _from_4(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 5 has Born effective charges that are derivatives of charges and dipoles."""
+    options = _with_all_fields(state["options"])
+    n_layers, r_max = state["_buffers"]["num_interactions"], state["_buffers"]["r_max"]
+    flags = {
+        "learns_scale": False,
+        "has_local_screening": False,
+        "has_coupled_screening": False,
+        "follows_edges": False,
+        "born_charge_method": options.born_charge_method,
+        "phase_harmonics": options.phase_harmonics,
+        "subtracts_residual": False,
+        "receptive_field": float(r_max) * int(n_layers),
+    }
+    return {**state, **flags, "options": options}
+
+
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_1,
     2: _from_2,
     3: _from_3,
+    4: _from_4,
 }
 
 

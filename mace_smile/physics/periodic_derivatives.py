@@ -27,12 +27,17 @@ import torch
 
 from mace_smile.physics.polarization import slab_normal
 
-#: Weights of sin(n x) / n, n = 1, 2, ..., in the best expansion of x with that many harmonics.
-HARMONICS: Tuple[Tuple[float, ...], ...] = (
-    (1.0,),
-    (4.0 / 3.0, -1.0 / 3.0),
-    (3.0 / 2.0, -3.0 / 5.0, 1.0 / 10.0),
-)
+
+def harmonic_weights(harmonics: int) -> List[float]:
+    """Weights of sin(n x) / n, n = 1, 2, ..., in the best expansion of x with that many.
+
+    :param harmonics: 1, 2 or 3.
+    """
+    if harmonics == 1:
+        return [1.0]
+    if harmonics == 2:
+        return [4.0 / 3.0, -1.0 / 3.0]
+    return [3.0 / 2.0, -3.0 / 5.0, 1.0 / 10.0]
 
 
 def filled_cell(cell: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
@@ -90,7 +95,7 @@ def phase_moments(
                 weights[place + 1, first:last] = 1.0
                 coefficients[place + 1, first:last] = -relative_here.unsqueeze(-1) * cell[axis]
                 continue
-            for number, factor in enumerate(HARMONICS[harmonics - 1]):
+            for number, factor in enumerate(harmonic_weights(harmonics)):
                 wave_number = 2.0 * math.pi * (number + 1)  # in units of the cell vector
                 phase = wave_number * relative[:, axis]
                 vector = factor / wave_number * cell[axis]
@@ -120,9 +125,12 @@ def derivative_of_moments(
     """
     result = torch.zeros((charges.shape[0], 3, 3), dtype=charges.dtype, device=charges.device)
     for moment in range(weights.shape[0]):
+        # Weights go in here: sums made for the purpose lose their graph in TorchScript.
+        along: List[Optional[torch.Tensor]] = [weights[moment]]
         gradient = torch.autograd.grad(
-            [(weights[moment] * charges).sum()],
+            [charges],
             [positions],
+            grad_outputs=along,
             retain_graph=True,
             create_graph=training,
         )[0]
@@ -167,8 +175,13 @@ def derivative_along_paths(
     :param training: keep the graph of the result.
     :return: shape ``(n_atoms, 3, 3)``, in e, field index first.
     """
+    ones: List[Optional[torch.Tensor]] = [torch.ones_like(charges)]
     bars = torch.autograd.grad(
-        [charges.sum()], [shifts] + sender_features, retain_graph=True, create_graph=training
+        [charges],
+        [shifts] + sender_features,
+        grad_outputs=ones,
+        retain_graph=True,
+        create_graph=training,
     )
     edge_bar = bars[0]
     assert edge_bar is not None

@@ -6,7 +6,8 @@ from dataclasses import fields
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training.electrostatics_checks import as_flags
-from mace_smile.training.flags import FLAGS, LABEL_KEYS, LEARNED_VALUE, WEIGHT_FLAGS
+from mace_smile.training.flag import LEARNED_VALUE
+from mace_smile.training.flags import FLAGS, LABEL_KEYS, WEIGHT_FLAGS
 from mace_smile.training.requirements import CHARGES, DIPOLE, STAGE_TWO, Requirement, value_of
 
 
@@ -76,6 +77,11 @@ def check_flags(args: argparse.Namespace) -> None:
     for name, requirement in of_mace:
         if getattr(args, name) is not None and not requirement.holds(args):
             raise UserError(f"--{name} has no effect here: {requirement.reason}")
+    if args.screening_value == LEARNED_VALUE and args.screening != "global":
+        raise UserError(
+            f"--screening_value {LEARNED_VALUE} is for --screening global only, where Born "
+            "effective charges train it; use that, or give a number"
+        )
     if value_of(args, "boundary") == "slab" and args.slab_axis is None:
         raise UserError(
             "--boundary slab does not say which cell axis is the slab normal; add --slab_axis "
@@ -95,7 +101,7 @@ def options_from_args(args: argparse.Namespace) -> SmileOptions:
     """
     check_flags(args)
     given = {field.name: getattr(args, field.name, None) for field in fields(SmileOptions)}
-    for name in ("susceptibility", "given_susceptibility"):
+    for name in ("susceptibility", "given_susceptibility", "screening_value"):
         if given[name] == LEARNED_VALUE:
             given[name] = None
             given[f"learn_{name}"] = True

@@ -6,7 +6,6 @@ takes its name when it is complete, so no kill leaves half a file.
 """
 
 import argparse
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 
 _CHECKPOINT = re.compile(r"(?P<tag>.+)_epoch-(?P<epoch>\d+)(?P<stage_two>_swa)?\.pt")
@@ -173,9 +173,5 @@ def write_atomically(content: Any, path: Path) -> None:
     :param path: is replaced if it exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".incomplete")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with complete_or_absent(path) as unfinished:
+        torch.save(content, unfinished)

@@ -168,3 +168,10 @@ def is_screened(config: Configuration, structure: StructureSettings, counted: np
     if periodic_axes(config, structure).sum() != 2:
         return False
     return bool((free_axes(periodic_vectors(config, structure)) & counted).any())
+
+
+def is_unscreened(config: Configuration, structure: StructureSettings, counted: np.ndarray) -> bool:
+    """Whether a dipole label counts along an axis that knows no susceptibility."""
+    if periodic_axes(config, structure).sum() != 2:
+        return bool(counted.any())
+    return bool((~free_axes(periodic_vectors(config, structure)) & counted).any())

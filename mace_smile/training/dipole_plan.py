@@ -17,6 +17,33 @@ def dipole_note(settings: LabelSettings) -> str:
     return f"{settings.macro_dipole_norm}, modulo {settings.dipole_quantum} e"
 
 
+#: Why chi cannot be found, and what would tell it.
+UNKNOWN_SCALE = (
+    "nothing tells chi, since learned charges and dipoles that grow with 1 + chi give the same "
+    "dipoles of slabs; add dipoles of molecules or crystals, or given charges without a "
+    "--given_susceptibility of their own"
+)
+
+
+def scale_is_known(options: SmileOptions, survey: Survey, trained: Collection[str]) -> bool:
+    """Whether the data tell the scale of learned charges and dipoles apart from 1 + chi.
+
+    :param options: of the model.
+    :param trained: quantities with a term in the loss.
+    """
+    frames = survey.select(TRAIN)
+    has_known_part = not options.has_given_susceptibility and any(
+        frame.is_screened and frame.has_given_charges for frame in frames
+    )
+    return (
+        has_known_part
+        or options.has_electrostatics
+        or quantities.CHARGES in trained
+        or (options.has_coupled_screening and quantities.BORN_EFFECTIVE_CHARGES in trained)
+        or any(frame.tells_scale for frame in frames)
+    )
+
+
 def check_dipoles(
     args: argparse.Namespace, options: SmileOptions, survey: Survey, trained: Collection[str]
 ) -> None:
@@ -48,6 +75,8 @@ def check_dipoles(
             "--susceptibility learned: nothing trains it, since no training frame is a slab with "
             "a dipole along its normal; add such frames, or give a number"
         )
+    if options.learn_susceptibility and not scale_is_known(options, survey, trained):
+        raise UserError(f"--susceptibility learned: {UNKNOWN_SCALE}, or give a number")
     if options.learn_given_susceptibility and not (
         has_term and any(quantities.GIVEN_CHARGES in frame.present for frame in screened)
     ):
@@ -58,15 +87,20 @@ def check_dipoles(
 
 
 def _check_heads_are_trained(options: SmileOptions, trained: Collection[str]) -> None:
-    """Charges need electrostatics or a label, atomic dipoles the dipole of structures."""
-    labels = {quantities.MACRO_DIPOLE, quantities.CHARGES} & set(trained)
+    """Charges need electrostatics or a label, atomic dipoles a dipole or its derivative."""
+    telling = {quantities.MACRO_DIPOLE, quantities.CHARGES}
+    has_dipole_labels = quantities.MACRO_DIPOLE in trained
+    if options.has_coupled_screening:
+        telling.add(quantities.BORN_EFFECTIVE_CHARGES)
+        has_dipole_labels |= quantities.BORN_EFFECTIVE_CHARGES in trained
+    labels = telling & set(trained)
     if options.has_charges and not options.has_electrostatics and not labels:
         raise UserError(
             "nothing trains the charges: there is no electrostatic energy and no training frame "
             "has a dipole or charges; add such labels, or use --electrostatics auto or "
             "--charge_head none"
         )
-    if options.has_atomic_dipoles and quantities.MACRO_DIPOLE not in trained:
+    if options.has_atomic_dipoles and not has_dipole_labels:
         raise UserError(
             "nothing trains the atomic dipoles: no training frame has a dipole that counts; add "
             "dipoles, or use --dipole_head none"

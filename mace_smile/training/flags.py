@@ -5,11 +5,6 @@ refused with a sentence. What holds when a flag is absent is the default of the 
 name in :class:`~mace_smile.model.options.SmileOptions`, or written in the help text.
 """
 
-from argparse import ArgumentTypeError
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from mace_smile import quantities
 from mace_smile.model.options import (
     BOUNDARIES,
@@ -19,10 +14,10 @@ from mace_smile.model.options import (
     ELECTROSTATICS,
     LONG_RANGE_READOUTS,
     NET_CHARGES,
-    SCREENINGS,
     TOTAL_CHARGE_CONSTRAINTS,
 )
 from mace_smile.training.dipole_labels import NORMS
+from mace_smile.training.flag import Flag, learned_or_number
 from mace_smile.training.requirements import (
     ATOMIC_DIPOLES,
     BORN_CHARGES,
@@ -42,8 +37,8 @@ from mace_smile.training.requirements import (
     REPEATED,
     SLAB,
     SMEARED,
-    Requirement,
 )
+from mace_smile.training.screening_flags import SCREENING_FLAGS
 
 #: Flags that say where a label is: name of the label in a configuration, key when not given.
 LABEL_KEYS = {
@@ -53,42 +48,9 @@ LABEL_KEYS = {
     "total_charge_key": quantities.BY_NAME[quantities.TOTAL_CHARGE].key,
 }
 
-#: Value of susceptibilities beside numbers.
-LEARNED_VALUE = "learned"
 #: Values of `--dipole_quantum`, and of `--dipole_axes` beside ``auto``.
 DIPOLE_QUANTA = ("none", "1", "2")
 DIPOLE_AXES = ("x", "y", "z", "xy", "xz", "yz", "xyz")
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One command-line flag of the group "charges"."""
-
-    name: str
-    """Name without dashes; also the key in YAML files."""
-    help: str
-    """What it means, its unit and what holds when it is absent."""
-    type: Callable[[str], Any] = str
-    """Conversion of the text."""
-    choices: tuple[Any, ...] | None = None
-    """Allowed values, if few."""
-    needs: tuple[Requirement, ...] = ()
-    """Conditions without which it has no effect."""
-    off: Any = None
-    """A value that asks for nothing, and is therefore never refused."""
-
-
-def auto_or_number(text: str) -> float | None:
-    """Number, or None for ``auto``."""
-    return None if text == "auto" else float(text)
-
-
-def learned_or_number(text: str) -> str | float:
-    """Number, or ``learned``."""
-    try:
-        return text if text == LEARNED_VALUE else float(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"'{text}' is neither a number nor {LEARNED_VALUE}") from error
 
 
 FLAGS: tuple[Flag, ...] = (
@@ -205,19 +167,7 @@ FLAGS: tuple[Flag, ...] = (
         choices=(0, 1, 2),
         needs=(SLAB,),
     ),
-    Flag(
-        "screening",
-        "how Born effective charges come about: uncoupled is a readout of their own "
-        "(default: none)",
-        choices=SCREENINGS,
-    ),
-    Flag(
-        "screening_value",
-        "factor from energy charges to response charges: a number, or auto for "
-        "sqrt(1 + susceptibility) (default: auto)",
-        auto_or_number,
-        needs=(CHARGES,),
-    ),
+    *SCREENING_FLAGS,
     Flag(
         "susceptibility",
         "electronic susceptibility along slab normals: a number above -1, or learned, which starts "

@@ -36,6 +36,9 @@ class LabelSettings:
 
     born_effective_charges: bool = False
     """Whether Born effective charges are labels."""
+    ignores_born_effective_charges: bool = False
+    """Whether their weights are zero all the same, where the loss has no use for them: charges
+    are then not differentiated a second time."""
     given_charges: bool = False
     """Whether some atoms carry given charges."""
     macro_dipole: bool = True
@@ -151,6 +154,8 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
 
     name = quantities.BORN_EFFECTIVE_CHARGES
     label = properties.pop(name, None)
+    if settings.ignores_born_effective_charges:
+        label = None
     if settings.born_effective_charges:
         shape = (n_atoms, 3, 3)
         properties[name] = np.zeros(shape) if label is None else np.reshape(label, shape)

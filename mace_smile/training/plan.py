@@ -16,11 +16,12 @@ from mace_smile.training.argument_checks import check_mace_flags, fill_label_key
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
-from mace_smile.training.dipole_plan import check_dipoles, dipole_note
+from mace_smile.training.dipole_plan import check_dipoles, dipole_note, scale_is_known
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
 from mace_smile.training.progress import Progress
+from mace_smile.training.screening_plan import check_screening, without_idle_labels
 from mace_smile.training.survey import TEST, TRAIN, VALID, Survey, survey_files
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class TrainingPlan:
     """Lines for the log: what a careful user would want to know of the electrostatics."""
     saves_all_checkpoints: bool = False
     """Whether a checkpoint is kept of every epoch, better or not."""
+    knows_scale: bool = True
+    """Whether the data tell the scale of learned charges apart from the susceptibility."""
 
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
@@ -89,8 +92,8 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
 
     A label that is found is trained with weight 1, except charges, which wait to be asked
     for: those of a population analysis are not the charges of the energy. Born effective
-    charges are wanted by the head that predicts them. The keys of labels that were not given
-    are filled in, in ``args``.
+    charges are wanted by a head of their own, and by screening factors that are learned. The keys
+    of labels that were not given are filled in, in ``args``.
 
     :raises UserError: for anything the user can mend.
     """
@@ -99,7 +102,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     r_max = backbone_cutoff(args)
     warnings = check_electrostatics(options, r_max)
     asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
-    asked[quantities.BORN_EFFECTIVE_CHARGES] = options.has_born_charges
+    asked[quantities.BORN_EFFECTIVE_CHARGES] |= options.screening == "uncoupled"
     asked[quantities.MACRO_DIPOLE] |= args.polarization_key is not None
     asked_total_charge = args.total_charge_key is not None
     fill_label_keys(args)
@@ -143,15 +146,18 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         _check_found(args, survey, quantities.GIVEN_CHARGES, "given_charges_key")
     if options.total_charge_constraint == "penalty":
         weights.append(_weights(args, quantities.TOTAL_CHARGE))
-    check_dipoles(args, options, survey, [term.name for term in weights])
+    check_screening(args, options, survey, weights)
+    trained = [term.name for term in weights]
+    check_dipoles(args, options, survey, trained)
     return TrainingPlan(
         options=options,
-        labels=labels,
+        labels=without_idle_labels(options, labels, weights),
         progress=Progress(restart_file(args)),
         weights=tuple(weights),
         summary=_summary(args, survey, weights, labels),
         warnings=(*warnings, *_net_charges(survey)),
         saves_all_checkpoints=args.save_all_checkpoints,
+        knows_scale=scale_is_known(options, survey, trained),
     )
 
 

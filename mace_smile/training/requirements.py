@@ -98,7 +98,16 @@ PENALTY = Requirement(
 )
 BORN_CHARGES = Requirement(
     lambda args: value_of(args, "screening") != "none",
-    "--screening none predicts no Born effective charges; use --screening uncoupled",
+    "--screening none predicts no Born effective charges; use --screening uncoupled, global or "
+    "local",
+)
+COUPLED = Requirement(
+    lambda args: value_of(args, "screening") in ("global", "local"),
+    "only --screening global and local differentiate charges and dipoles; use one of them",
+)
+PHASE = Requirement(
+    lambda args: value_of(args, "born_charge_method") == "phase",
+    "other methods have no phases; use --born_charge_method phase",
 )
 GIVEN_CHARGES = Requirement(
     lambda args: args.given_charges_key is not None,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mace_smile.atomic_write import UNFINISHED
 from mace_smile.training.checkpoints import write_atomically
 from mace_smile.training.plan import TrainingPlan
 
@@ -30,7 +31,7 @@ def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> C
             "validation_loss": plan.progress.validation_loss,
         }
         write_atomically({**checkpoint, **result}, path)
-        for leftover in path.parent.glob(f"{self.tag}_*.incomplete"):
+        for leftover in path.parent.glob(f"{UNFINISHED}{self.tag}_*"):
             leftover.unlink(missing_ok=True)  # of a run that was killed
         if self.old_path and Path(self.old_path) != path and not (self.keep or keep_last):
             Path(self.old_path).unlink(missing_ok=True)

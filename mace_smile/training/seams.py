@@ -156,7 +156,7 @@ def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Cal
     log = with_extra_log_line(
         valid_err_log,
         select_metrics(term.name for term in plan.weights),
-        lambda: learned_susceptibilities(plan.progress.model),
+        lambda: learned_numbers(plan.progress.model),
     )
 
     def log_and_keep(valid_loss: float, *args: Any, **named: Any) -> None:
@@ -167,13 +167,15 @@ def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Cal
     return log_and_keep
 
 
-def learned_susceptibilities(model: SmileMACE | None) -> dict[str, float]:
-    """What a model has learned of the susceptibilities, by the names of their flags."""
+def learned_numbers(model: SmileMACE | None) -> dict[str, float]:
+    """What a model has learned of susceptibilities and screening, by the names of their flags."""
     values: dict[str, float] = {}
     if model is not None and model.options.learn_susceptibility:
         values["susceptibility"] = model.susceptibility_value()
     if model is not None and model.options.learn_given_susceptibility:
         values["given_susceptibility"] = model.given_susceptibility_value()
+    if model is not None and model.options.learn_screening_value:
+        values["screening_value"] = model.scale_value()
     return values
 
 

@@ -21,10 +21,11 @@ from mace.data import (
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.model.given_charges import TOLERANCE
 from mace_smile.model.net_charge import BackgroundEnergy
 from mace_smile.structures import StructureSettings, prepare_configuration
 from mace_smile.training.argument_checks import files_by_head, heads_of
-from mace_smile.training.dipole_labels import is_screened
+from mace_smile.training.dipole_labels import is_screened, is_unscreened
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
@@ -58,6 +59,11 @@ class Frame:
     """Whether it has a dipole label along a periodic axis, modulo the dipole quantum."""
     is_screened: bool = False
     """Whether it is a slab with a dipole label along its normal."""
+    tells_scale: bool = False
+    """Whether its dipole label tells how large learned charges are, whatever chi is: along an
+    axis that is not screened, or of a film with a net charge."""
+    has_given_charges: bool = False
+    """Whether it has given charges other than zero."""
     background_energy: BackgroundEnergy | None = None
     """What a net charge costs in a periodic cell; None without one."""
 
@@ -174,16 +180,37 @@ def _check_frame(
     weights = completed.property_weights
     counted = np.asarray(weights.get(quantities.DIPOLE, 0.0)) > 0
     total_charge = config.properties.get(quantities.TOTAL_CHARGE)
+    counted = np.broadcast_to(counted, 3)
+    film_charge = _learned_net_charge(completed.properties, structure)
     return Frame(
         elements=frozenset(int(z) for z in config.atomic_numbers),
         present=frozenset(present),
         weighted=frozenset(name for name in present if np.any(np.asarray(weights[name]) > 0)),
         is_periodic_dipole=bool(np.any(completed.properties[quantities.DIPOLE_QUANTUM])),
-        is_screened=is_screened(completed, structure, np.broadcast_to(counted, 3)),
+        is_screened=is_screened(completed, structure, counted),
+        tells_scale=is_unscreened(completed, structure, counted)
+        or bool(counted.any() and abs(film_charge) > TOLERANCE),
+        has_given_charges=bool(_given_charges(completed.properties).any()),
         background_energy=structure.net_charge.background_energy(
             total_charge, completed.cell, completed.pbc
         ),
     )
+
+
+def _given_charges(properties: dict[str, Any]) -> np.ndarray:
+    """Charges of the atoms where they are given, in e; empty where none are."""
+    given, mask = (properties.get(n) for n in (quantities.GIVEN_CHARGES, quantities.GIVEN_MASK))
+    if given is None or mask is None:
+        return np.zeros(0)
+    return np.asarray(given, dtype=float)[np.asarray(mask) != 0]
+
+
+def _learned_net_charge(properties: dict[str, Any], structure: StructureSettings) -> float:
+    """What the learned charges of a structure must add up to in e; 0 where nothing says so."""
+    if not (structure.fixes_total_charge and structure.has_learned_charges):
+        return 0.0
+    total = float(properties.get(quantities.TOTAL_CHARGE) or 0.0)
+    return total - float(_given_charges(properties).sum())
 
 
 def _check_usable(path: str, frames: list[Frame], keys: KeySpecification) -> None:

@@ -93,6 +93,29 @@ def test_the_table_counts_labels_only(monkeypatch, folder, capsys):
     assert {"Born charges, O", "Born charges, H"} <= set(rows)
 
 
+def test_screening_and_the_acoustic_sum_need_no_labels(monkeypatch, folder, capsys):
+    model = make_model(screening="local", screening_value=-1.3)
+    with torch.no_grad():
+        model.charge_heads["screening"].element_factors[1] = 0.2
+    torch.save(model, folder / "small.model")
+    frames = [build() for build in STRUCTURES.values()]
+    ase.io.write(folder / "in.xyz", frames)
+    run(monkeypatch, folder)
+    text = capsys.readouterr().out
+    written = ase.io.read(folder / "out.xyz", ":")
+    residuals = [np.ravel(atoms.info["MACE_acoustic_residual"]) for atoms in written]
+    born = [atoms.arrays["MACE_born_effective_charges"] for atoms in written]
+    np.testing.assert_allclose(residuals, [rows.sum(axis=0) for rows in born], atol=1e-6)
+    row = rows_of(text)["Born charges, acoustic sum"]
+    assert row[:3] == ["e", "3", f"{np.abs(residuals).mean():.4f}"]
+    assert float(row[3]) == pytest.approx(np.sqrt(np.mean(np.square(residuals))), abs=6e-5)
+    symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in written])
+    factors = np.concatenate([atoms.arrays["MACE_screening"] for atoms in written])
+    oxygen = factors[symbols == "O"]
+    np.testing.assert_allclose(oxygen, -1.3 * np.exp(0.2), rtol=1e-6)
+    assert f"| O            |    {len(oxygen)} | {oxygen.mean():.4f} | 0.0000 |" in text
+
+
 def test_batches_do_not_change_the_result(monkeypatch, folder):
     run(monkeypatch, folder, "--batch_size", "1", output="single.xyz")
     run(monkeypatch, folder, "--batch_size", "3", "--prefix", "X_", output="together.xyz")

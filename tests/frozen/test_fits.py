@@ -59,3 +59,16 @@ def test_charges_have_one_value_an_element_unless_asked_otherwise(task):
     model = _fitter(task, l2_features=1e-3).fit(range(len(task.frames)))
     charges = predict(model, batch, node_feats)["charges"]
     assert charges[batch.node_attrs[:, 0] == 1].std() > 1e-6
+
+
+def test_penalties_mean_the_same_for_every_norm_of_the_dipole(tmp_path):
+    prepare(tmp_path, slabs(2, 2))
+    fitted = {}
+    for norm in ("per_atom", "per_area", "total"):
+        flags = ("--susceptibility=0.5", f"--macro_dipole_norm={norm}")
+        fitter = _fitter(commands.prepare(arguments(tmp_path, *flags)), l2_features=0.1)
+        fitter.fit(range(len(fitter.frames)))
+        fitted[norm] = fitter.fitted.values()
+    # The films have one size, so the norms are factors of the whole loss.
+    for norm in ("per_area", "total"):
+        assert torch.allclose(fitted[norm], fitted["per_atom"], rtol=1e-6, atol=1e-8), norm

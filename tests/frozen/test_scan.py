@@ -95,6 +95,28 @@ def test_frames_of_one_run_are_left_out_together(tmp_path):
         assert len(left_out) == 12
 
 
+def test_scan_without_a_scale_says_that_its_minimum_is_none(tmp_path):
+    prepare(tmp_path, slabs(4, 1))
+    flags = ("--susceptibilities", "0", "0.5", "1", "--write_model=no")
+    commands.scan_susceptibility(scan_arguments(tmp_path, *flags))
+    assert "is no susceptibility" not in log_of(tmp_path, "film_scan")
+    given = ("--given_susceptibility", str(CHI))
+    result = commands.scan_susceptibility(scan_arguments(tmp_path, *flags, *given))
+    assert result.fixed_rmse == pytest.approx([result.fixed_rmse[0]] * 3, rel=1e-4)
+    assert "The minimum is no susceptibility: nothing tells chi" in log_of(tmp_path, "film_scan")
+
+
+def test_scan_tells_of_dipoles_with_the_wrong_sign(tmp_path):
+    frames = slabs(4, 1)
+    for atoms in frames:
+        atoms.info["REF_dipole"] *= -1.0
+    prepare(tmp_path, frames)
+    flags = ("--susceptibilities", "0", "0.5", "1", "--write_model=no")
+    result = commands.scan_susceptibility(scan_arguments(tmp_path, *flags))
+    assert result.pairs.susceptibility == pytest.approx(-2.0 - CHI, abs=1e-6)
+    assert "1 + chi is negative there" in log_of(tmp_path, "film_scan")
+
+
 def _without_dipoles(frames):
     for atoms in frames:
         del atoms.info["REF_dipole"]

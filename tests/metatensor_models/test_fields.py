@@ -93,7 +93,7 @@ def test_field_acts_on_each_structure_of_a_batch(exported):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"screening": "none"}, "charges but no Born effective charges.*--screening uncoupled"),
+        ({"screening": "none"}, "charges but no Born effective charges.*--screening global"),
         ({"screening": "none", "charge_head": "none"}, "neither charges nor Born effective"),
     ],
 )

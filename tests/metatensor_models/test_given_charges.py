@@ -66,6 +66,17 @@ def test_missing_columns_are_named(frame):
         read_given_charges("nowhere.xyz", "charge", "mask")
 
 
+def test_frames_that_differ_are_refused(frame):
+    atoms = slab_water()
+    ase.io.write(frame, [atoms, atoms], format="extxyz")
+    np.testing.assert_array_equal(read(frame).charges[-2:], [0.2, -0.2])
+    other = slab_water()
+    other.arrays["electrode_charge"][-2:] = [0.1, -0.1]
+    ase.io.write(frame, [atoms, other], format="extxyz")
+    with pytest.raises(UserError, match="the 2 frames of .* differ .* into a file of its own"):
+        read(frame)
+
+
 def test_given_charges_that_are_not_numbers_are_refused(tmp_path):
     atoms = slab_water()
     atoms.arrays["electrode_charge"][-1] = np.nan

@@ -124,6 +124,7 @@ def test_namespace_holds_plain_values_only(tmp_path):
 def test_every_option_of_the_model_is_a_flag_or_fixed():
     fixed = {"slab_vacuum", "charge_channels", "dipole_channels", "born_channels"}
     fixed |= {"learn_susceptibility", "learn_given_susceptibility"}  # a value of other flags
+    fixed |= {"learn_screening_value"}
     mace = {"total_charge_key"}
     fields = {field.name for field in dataclasses.fields(SmileOptions)}
     assert fields - {flag.name for flag in FLAGS} - mace == fixed
@@ -139,7 +140,13 @@ def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
     [
         ("--smearing=0", "--smearing is 0.0 but must be positive"),
         ("--susceptibility=-1", "--susceptibility is -1.0 but must be above -1"),
-        ("--screening_value=0", "--screening_value is 0.0 but must be positive"),
+        ("--screening_value=0", "--screening_value is 0.0 but must be finite and not"),
+        ("--screening_value=learned", "learned is for --screening global only"),
+        ("--screening=local --screening_value=learned", "learned is for --screening global only"),
+        ("--born_charge_method=phase --screening=uncoupled", "only --screening global and local"),
+        ("--phase_harmonics=2 --screening=local", "other methods have no phases"),
+        ("--acoustic_sum_rule=subtract", "use --screening uncoupled, global or local"),
+        ("--screening=global --charge_head=none", "neither charges nor dipoles"),
         ("--macro_dipole_weight=-1", "--macro_dipole_weight is -1.0 but must be zero or positive"),
         ("--macro_dipole_weight=nan", "--macro_dipole_weight is nan but"),
         ("--smearing=1 --electrostatics=none", "--smearing has no effect here: there is no elec"),
@@ -250,7 +257,7 @@ def test_heads_have_files_of_their_own(tmp_path):
     ("flags", "message"),
     [
         ("--screning=none", "unrecognized arguments: --screning=none .*did you mean --screening"),
-        ("--screening=local", "argument --screening: invalid choice: 'local'"),
+        ("--screening=semilocal", "argument --screening: invalid choice: 'semilocal'"),
         ("--susceptibility=much", "--susceptibility: 'much' is neither a number nor learned"),
         ("--dipole_quantum=3", "argument --dipole_quantum: invalid choice: '3'"),
         ("--config=nowhere.yaml", "Unable to open config file: nowhere.yaml"),

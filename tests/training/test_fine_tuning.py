@@ -56,3 +56,9 @@ def test_choice_of_one_head_keeps_our_heads():
     for name, parameter in model.charge_heads.named_parameters():
         assert torch.equal(parameter, reduced.charge_heads.get_parameter(name))
     assert with_smile_models(lambda model, head: "of MACE")(model.backbone, "a") == "of MACE"
+
+
+def test_one_head_of_a_model_with_born_charges_by_derivatives_is_whole():
+    model = make_model(screening="local")
+    reduced = with_smile_models(lambda backbone, head: backbone)(model, "Default")
+    assert reduced.state_dict().keys() == model.state_dict().keys()

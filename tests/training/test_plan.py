@@ -38,6 +38,51 @@ def test_labels_that_are_found_are_trained_with_weight_one(tmp_path):
     )
 
 
+@pytest.mark.parametrize("weight", ["0", None])
+@pytest.mark.parametrize(
+    ("flags", "wish"),
+    [
+        ("--screening=local --screening_value=1.3", "--screening local"),
+        ("--screening=global --screening_value=learned", "--screening_value learned"),
+        ("--screening=global", "--screening global without --screening_value"),
+    ],
+)
+def test_screening_factors_need_labels_or_a_value(tmp_path, flags, wish, weight):
+    structures, flags, reason = frames(), flags.split(), "no training frame has Born effective"
+    if weight is None:
+        without(structures, "REF_becs")
+    else:
+        flags.append(f"--born_effective_charges_weight={weight}")
+        reason = "--born_effective_charges_weight is 0"
+    message = f"{wish} takes the factor .* but {reason}.*--screening global --screening_value VALUE"
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, structures, *flags)
+
+
+@pytest.mark.parametrize("flag", ["--screening_value=1.33", "--susceptibility=0.8"])
+def test_a_given_factor_needs_no_labels_and_takes_them_where_they_are(tmp_path, flag):
+    flags = ("--screening=global", flag)
+    assert "born_effective_charges" in [t.name for t in plan(tmp_path, frames(), *flags).weights]
+    alone = plan(tmp_path, without(frames(), "REF_becs"), *flags)
+    assert [term.name for term in alone.weights] == ["macro_dipole"]
+    assert alone.labels.ignores_born_effective_charges
+    idle = plan(tmp_path, frames(), *flags, "--born_effective_charges_weight=0")
+    assert idle.labels.ignores_born_effective_charges
+    with pytest.raises(UserError, match="no training frame has the label `born_effective_charges`"):
+        plan(tmp_path, frames(), *flags, "--becs_key=BEC")
+
+
+@pytest.mark.parametrize("screening", ["uncoupled", "global"])
+def test_born_charges_train_charges_and_dipoles_they_are_derivatives_of(tmp_path, screening):
+    structures = without(frames(), "REF_dipole")
+    flags = (f"--screening={screening}", "--electrostatics=none", "--dipole_head=local")
+    if screening == "global":
+        plan(tmp_path, structures, *flags)
+        return
+    with pytest.raises(UserError, match="nothing trains the charges"):
+        plan(tmp_path, structures, *flags)
+
+
 def test_charges_wait_to_be_asked_for(tmp_path):
     assert plan(tmp_path, frames(), "--charges_key=REF_charges").weights == (
         TermWeights("macro_dipole", 1.0, 1.0, "per_atom"),

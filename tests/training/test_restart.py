@@ -139,7 +139,7 @@ def test_old_checkpoint_goes_when_the_new_one_is_complete(tmp_path, plan, monkey
     handler = Handler(tmp_path)
     plan.progress.validation_loss = 4.0
     save(handler, {}, 1)
-    (tmp_path / "water_epoch-0.pt.incomplete").touch()
+    (tmp_path / ".incomplete.water_epoch-0.pt").touch()
     plan.progress.validation_loss = 3.0
     save(handler, {}, 2)
     assert names(tmp_path) == ["water_epoch-2.pt"]

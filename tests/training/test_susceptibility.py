@@ -151,6 +151,48 @@ def test_norm_and_given_susceptibility_reach_the_plan(tmp_path):
         plan(tmp_path, uncharged, *flags)
 
 
+def _with_cluster(structures):
+    return [*structures, labelled(open_water())]
+
+
+def _charged(structures):
+    for atoms in structures:
+        atoms.info["total_charge"] = 1.0
+    return structures
+
+
+def _with_uncharged_walls(structures):
+    for number, atoms in enumerate(structures):
+        atoms.arrays["electrode_charge"][:] = 0.0
+        structures[number] = labelled_slab(atoms, CHI, CHI)
+    return structures
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "knows_scale"),
+    [
+        (list, "", True),
+        (_with_uncharged_walls, "", False),
+        (list, "--given_susceptibility=0.41", False),
+        (list, "--given_susceptibility=learned", False),
+        (list, "--given_susceptibility=0.41 --electrostatics=auto", True),
+        (_with_cluster, "--given_susceptibility=0.41", True),
+        (_charged, "--given_susceptibility=0.41", True),
+        (_charged, "--given_susceptibility=0.41 --total_charge_constraint=none", False),
+    ],
+)
+def test_susceptibility_that_no_label_tells_is_not_learned(tmp_path, change, flags, knows_scale):
+    """Scaling all learned charges with 1 + chi leaves the dipoles of neutral films as they are."""
+    common = ("--electrostatics=none", *flags.split(), *GIVEN_FLAGS, NEON)
+    structures = change(slabs(4))
+    assert plan(tmp_path, structures, *common).knows_scale == knows_scale
+    if knows_scale:
+        plan(tmp_path, structures, "--susceptibility=learned", *common)
+        return
+    with pytest.raises(UserError, match="--susceptibility learned: nothing tells chi, since"):
+        plan(tmp_path, structures, "--susceptibility=learned", *common)
+
+
 def test_total_charges_that_given_charges_contradict_are_refused(tmp_path):
     structures = slabs(4)
     structures[2].arrays["electrode"][:] = 1
