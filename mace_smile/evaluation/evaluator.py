@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.graphs import structure_data
 from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.structures import (
@@ -19,7 +20,6 @@ from mace_smile.structures import (
     check_elements,
     input_keys,
     prepare_configuration,
-    structure_data,
 )
 from mace_smile.training.labels import LabelSettings, check_labels, complete_labels
 

@@ -16,11 +16,11 @@ from mace.data import AtomicData, Configuration, KeySpecification
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.graphs import structure_data
 from mace_smile.structures import (
     StructureSettings,
     complete_given_charges,
     prepare_configuration,
-    structure_data,
 )
 from mace_smile.training.dipole_labels import (
     dipole_axes,
