@@ -173,5 +173,5 @@ def write_atomically(content: Any, path: Path) -> None:
     :param path: is replaced if it exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with complete_or_absent(path) as unfinished:
-        torch.save(content, unfinished)
+    with complete_or_absent(path) as unfinished, unfinished.open("wb") as file:
+        torch.save(content, file)
