@@ -172,7 +172,7 @@ def test_energy_is_conserved_in_a_field(build):
     ],
 )
 def test_broken_models_fail_their_rows(broken, build, rows):
-    model = coupled()
+    model = coupled(n_layers=1)
     model.__class__ = broken
     found = failures(model, build())
     if broken is FirstNeighbour:  # what else depends on the first edge is chance
@@ -182,9 +182,9 @@ def test_broken_models_fail_their_rows(broken, build, rows):
 
 
 def test_forces_without_an_energy_drift():
-    model = coupled()
+    model = coupled(n_layers=1)
     model.__class__ = Friction
-    settings = SelftestSettings(steps=100, temperature=3000.0)
+    settings = SelftestSettings(steps=50, temperature=3000.0)
     assert failures(model, open_water(), ["nve"], settings) == {("nve", "drift")}
 
 
