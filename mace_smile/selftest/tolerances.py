@@ -36,7 +36,7 @@ TOLERANCES: dict[str, dict[torch.dtype, dict[str, float]]] = {
     },
     SYMMETRY: {
         torch.float64: dict.fromkeys(quantities.BY_NAME, 1e-6),
-        torch.float32: dict.fromkeys(quantities.BY_NAME, 5e-4) | {quantities.ENERGY: 1e-5},
+        torch.float32: dict.fromkeys(quantities.BY_NAME, 5e-4) | {quantities.ENERGY: 5e-6},
     },
     MESH_SYMMETRY: {
         torch.float64: dict.fromkeys(quantities.BY_NAME, 1e-3),
