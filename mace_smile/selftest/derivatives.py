@@ -13,7 +13,7 @@ from mace_smile.selftest.differences import (
 from mace_smile.selftest.finding import Finding, compare, skipped
 from mace_smile.selftest.settings import SelftestSettings
 from mace_smile.selftest.subject import Subject, has_volume
-from mace_smile.selftest.tolerances import DERIVATIVE, tolerance
+from mace_smile.selftest.tolerances import DERIVATIVE, PME_FORCES, tolerance
 
 
 def check_forces(subject: Subject, atoms: ase.Atoms, settings: SelftestSettings) -> list[Finding]:
@@ -34,6 +34,8 @@ def check_forces(subject: Subject, atoms: ase.Atoms, settings: SelftestSettings)
     expected = np.array([-by_displacement(energy, atoms, direction) for direction in directions])
     found = np.array([(forces * direction).sum() for direction in directions])
     allowed = tolerance(DERIVATIVE, subject.dtype, quantities.FORCES)
+    if subject.options.electrostatics == "pme":
+        allowed = max(allowed, PME_FORCES)
     note = f"{len(directions)} directions"
     return [compare("forces", "finite differences", "eV/A", found, expected, allowed, note)]
 

@@ -17,6 +17,9 @@ MESH_SYMMETRY = "symmetry on a mesh"
 #: Largest drift of the conserved energy over a run of molecular dynamics in meV/atom, both
 #: precisions: what the integrator itself leaves is well below.
 DRIFT = 0.5
+#: Forces by differences in eV/A, both precisions, where the sum is PME, whose energy is not quite
+#: smooth in the positions.
+PME_FORCES = 1e-3
 #: Largest error of a supercell in e where Born charges are approximated by phases, which get
 #: better with the width of the cell: a property of the method.
 PHASE_SUPERCELL = 0.1
