@@ -57,7 +57,8 @@ def with_screening_value(
 ) -> SmileMACE:
     """The model with ``--screening global`` and a fixed factor; energies and charges stay.
 
-    :param model: shares its backbone and heads with the result.
+    :param model: shares its backbone and heads with the result; where ``unfolded`` follows edges,
+        its convolutions are recorded from then on (:mod:`mace_smile.model.recorder`).
     :param value: the factor s, not zero.
     :param born_charge_method: of the result; None: that of the model.
     :raises UserError: for what :func:`check_rescaling` refuses, a factor that is zero or not

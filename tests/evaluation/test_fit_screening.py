@@ -1,5 +1,7 @@
 """mace_smile_fit_screening: the factor it finds, the model it writes, what it refuses."""
 
+import copy
+import functools
 import json
 
 import ase.io
@@ -19,9 +21,9 @@ def labelled(model, factor=FACTOR, noise=0.0, order="field_first", seed=0):
     """Frames of all boundaries with the Born charges the model has with a factor."""
     rng = np.random.default_rng(seed)
     frames = []
+    rescaled = with_screening_value(copy.deepcopy(model), factor)  # the model itself stays as it is
     for build in STRUCTURES.values():
         atoms = build()
-        rescaled = with_screening_value(model, factor)
         born = evaluate(rescaled, atoms)["born_effective_charges"].double().numpy().copy()
         born += noise * rng.normal(size=born.shape)
         if order == "displacement_first":
@@ -29,6 +31,17 @@ def labelled(model, factor=FACTOR, noise=0.0, order="field_first", seed=0):
         atoms.arrays["REF_becs"] = born.reshape(-1, 9)
         frames.append(atoms)
     return frames
+
+
+@functools.cache
+def _plain():
+    model = make_model(screening="none")
+    return model, labelled(model)
+
+
+def plain():
+    """A model with charges and frames it has the factor for; both may be changed."""
+    return copy.deepcopy(_plain())
 
 
 def write(folder, model, frames):
@@ -120,8 +133,7 @@ def test_both_orders_of_the_labels_give_one_factor(tmp_path):
 
 
 def test_the_method_of_the_derivative_may_be_chosen(tmp_path):
-    model = make_model(screening="none")
-    write(tmp_path, model, labelled(model))
+    write(tmp_path, *plain())
     run(tmp_path, "--born_charge_method=phase")
     fitted = load_model(tmp_path / "out.model")
     assert fitted.options.born_charge_method == "phase"
@@ -167,8 +179,7 @@ def test_elements_and_classes_have_factors_of_their_own(tmp_path, capsys):
 
 
 def test_frames_of_many_sizes_and_files_are_classes(tmp_path):
-    model = make_model(screening="none")
-    frames = labelled(model)
+    model, frames = plain()
     write(tmp_path, model, frames)
     ase.io.write(tmp_path / "more.xyz", frames[:1])
     run(tmp_path, "--json", "--configs", str(tmp_path / "frames.xyz"), str(tmp_path / "more.xyz"))
@@ -178,13 +189,13 @@ def test_frames_of_many_sizes_and_files_are_classes(tmp_path):
 
 
 def test_charges_that_say_nothing_of_the_labels_are_told(tmp_path, caplog):
-    model = make_model(screening="none")
+    model, frames = plain()
     frames = labelled(model, factor=1e-3, noise=3.0)
     write(tmp_path, model, frames)
     run(tmp_path)
     assert "cannot be told from zero" in caplog.text
     caplog.clear()
-    write(tmp_path, model, labelled(model))
+    write(tmp_path, *plain())
     run(tmp_path, "--overwrite")
     assert "cannot be told" not in caplog.text
 
@@ -199,17 +210,16 @@ def test_charges_that_say_nothing_of_the_labels_are_told(tmp_path, caplog):
     ],
 )
 def test_models_without_such_a_factor_are_refused(tmp_path, capsys, options, message):
-    write(tmp_path, make_model(**options), labelled(make_model(screening="none")))
+    write(tmp_path, make_model(**options), plain()[1])
     assert message in refusal(tmp_path, capsys)
 
 
 def test_charges_that_are_zero_are_refused(tmp_path, capsys):
-    model = make_model(screening="none")
-    write(tmp_path, model, labelled(model))
+    model, frames = plain()
     with torch.no_grad():
         for parameter in model.charge_heads["charges"].parameters():
             parameter.zero_()
-    torch.save(model, tmp_path / "in.model")
+    write(tmp_path, model, frames)
     assert "the charges of the model are zero" in refusal(tmp_path, capsys)
 
 
@@ -227,8 +237,7 @@ def test_charges_that_are_zero_are_refused(tmp_path, capsys):
     ],
 )
 def test_bad_flags_are_refused(tmp_path, capsys, flags, message):
-    model = make_model(screening="none")
-    write(tmp_path, model, labelled(model))
+    write(tmp_path, *plain())
     assert message in refusal(tmp_path, capsys, *flags)
 
 
@@ -242,8 +251,7 @@ def test_bad_flags_are_refused(tmp_path, capsys, flags, message):
     ],
 )
 def test_bad_frames_are_refused(tmp_path, capsys, change, message):
-    model = make_model(screening="none")
-    frames = labelled(model)
+    model, frames = plain()
     if message == "(24, 6)":
         del frames[1].arrays["REF_becs"]
     change(frames[1])
@@ -264,8 +272,7 @@ def test_charged_structures_pass_where_their_energy_does_not_depend_on_the_facto
 
 
 def test_nothing_is_replaced_unasked(tmp_path, capsys):
-    model = make_model(screening="none")
-    write(tmp_path, model, labelled(model))
+    write(tmp_path, *plain())
     content = (tmp_path / "in.model").read_bytes()
     text = refusal(tmp_path, capsys, f"--output={tmp_path / 'in.model'}", "--overwrite")
     assert "is an input; choose another name" in text
