@@ -13,7 +13,7 @@ from mace_smile.physics.boundaries import model_axes
 
 #: Numbers of atoms that get a row each; more go into ranges of a factor of two.
 MOST_SIZES = 10
-BOUNDARY_NAMES = {0: "open", 2: "slab", 3: "periodic"}
+BOUNDARY_NAMES = ("open", "one periodic axis", "slab", "periodic")
 
 
 def component_groups(
@@ -44,7 +44,7 @@ def component_groups(
 
 
 def _boundary(frame: LabelledFrame, options: SmileOptions) -> str:
-    """``open``, ``slab`` or ``periodic``, as the model sees the structure."""
+    """``open``, ``slab`` or ``periodic`` as the model sees the structure, which may refuse it."""
     axes = model_axes(torch.tensor(frame.atoms.pbc), options.boundary, options.slab_axis)
     return BOUNDARY_NAMES[int(axes.sum())]
 

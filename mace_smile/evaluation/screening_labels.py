@@ -70,15 +70,23 @@ def check_neutral(frames: Sequence[LabelledFrame], options: SmileOptions) -> boo
     :raises UserError: for a charged one whose energy depends on the factor.
     """
     key = options.total_charge_key
-    charged = [frame for frame in frames if float(frame.atoms.info.get(key) or 0.0) != 0.0]
-    if charged and depends_on_total_charge(options):
-        charge = float(charged[0].atoms.info[key])
+    is_neutral = True
+    for frame in frames:
+        try:
+            charge = float(frame.atoms.info.get(key, 0.0))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{frame.name}: '{key}' is {frame.atoms.info[key]!r} but must be a number, in e"
+            ) from error
+        is_neutral = is_neutral and charge == 0.0
+        if is_neutral or not depends_on_total_charge(options):
+            continue
         raise UserError(
-            f"{charged[0].name} has a net charge of {charge:g} e ('{key}'), which enters the "
+            f"{frame.name} has a net charge of {charge:g} e ('{key}'), which enters the "
             "energy as Q / s: another factor s would change the energies of charged structures; "
             "train with the factor as --screening_value, or leave charged structures out"
         )
-    return not charged
+    return is_neutral
 
 
 def components_of(

@@ -247,6 +247,8 @@ def test_bad_flags_are_refused(tmp_path, capsys, flags, message):
         (lambda atoms: atoms.set_array("REF_becs", np.ones((len(atoms), 6))), "(24, 6)"),
         (lambda atoms: atoms.arrays["REF_becs"].fill(np.nan), "216 values that are NaN"),
         (lambda atoms: atoms.info.update(total_charge=1.0), "frame 1 has a net charge of 1 e"),
+        (lambda atoms: atoms.info.update(total_charge="one"), "'total_charge' is 'one' but must"),
+        (lambda atoms: atoms.set_pbc([True, False, False]), "one axis only"),
         (lambda atoms: atoms.numbers.__setitem__(0, 6), "frame 1: "),
     ],
 )
