@@ -135,7 +135,7 @@ def print_cost_of_model(args: argparse.Namespace) -> dict[int, float]:
         batch = make_batch([cell.repeat(side)], args.r_max, args.device)
         calls = [lambda model=model, b=batch: evaluate(model, b) for model in models]
         repeats = max(3, repeats // 2) if args.short else repeats
-        seconds, ratio = paired_times(calls, repeats, args.device, warmup=min(repeats - 1, 2))
+        seconds, (_, ratio) = paired_times(calls, repeats, args.device, warmup=min(repeats - 1, 2))
         atoms, edges = batch["positions"].shape[0], batch["edge_index"].shape[1]
         ratios[atoms] = ratio
         print(
@@ -147,7 +147,7 @@ def print_cost_of_model(args: argparse.Namespace) -> dict[int, float]:
     batch = make_batch(frames, args.r_max, args.device)
     calls = [lambda model=model: train_step(model, batch) for model in models]
     repeats = 5 if args.short else 15
-    seconds, ratio = paired_times(calls, repeats, args.device)
+    seconds, (_, ratio) = paired_times(calls, repeats, args.device)
     print(
         f"training step, 16 structures of 64 atoms, {batch['edge_index'].shape[1]} edges: "
         f"{seconds[0]:.4f} s, {seconds[1]:.4f} s, ratio {ratio:.3f} (median of {repeats} pairs)",

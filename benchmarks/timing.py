@@ -20,8 +20,8 @@ def clock(device: str) -> float:
 
 def paired_times(
     functions: list[Callable[[], None]], repeats: int, device: str, warmup: int = 2
-) -> tuple[list[float], float]:
-    """Median seconds of each function, called in turn, and the median ratio of the pairs."""
+) -> tuple[list[float], list[float]]:
+    """Median seconds of each function, called in turn, and median ratios to the first."""
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + warmup):
         for number, function in enumerate(functions):
@@ -30,8 +30,11 @@ def paired_times(
             end = clock(device)
             if repeat >= warmup:
                 times[number].append(end - start)
-    ratios = [values[-1] / values[0] for values in zip(*times, strict=True)]
-    return [statistics.median(values) for values in times], statistics.median(ratios)
+    ratios = [
+        statistics.median(own / first for own, first in zip(values, times[0], strict=True))
+        for values in times
+    ]
+    return [statistics.median(values) for values in times], ratios
 
 
 def print_header(device: str, threads: int) -> None:

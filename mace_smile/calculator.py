@@ -23,6 +23,7 @@ from mace.tools.torch_tools import default_dtype
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.memory import keep_freed_memory
+from mace_smile.model.field_order import field_order_of
 from mace_smile.model.files import load_model
 from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
@@ -33,15 +34,19 @@ from mace_smile.structures import StructureSettings, atomic_data, input_keys
 class SmileCalculator(Calculator):
     """Energies, forces, stress, charges, dipole and Born effective charges from a ``.model``.
 
-    With a field E the forces are F0 + Z^T E. The energy and the stress stay those without a
-    field (constant reduced field, no piezoelectric stress), so minimisers must not be used
-    with a field, and the energy alone is not conserved.
+    With a field E the forces are F0 + Z^T E, and, where the model has a polarizability alpha, half
+    the gradient of E . alpha E more: those of H = U - E . mu - 1/2 E . alpha E. The energy and the
+    stress stay those without a field (constant reduced field, no piezoelectric or electrostrictive
+    stress), so minimisers must not be used with a field, and the energy alone is not conserved.
+    The dipole is then that of nuclei and electrons in the field, mu + alpha E.
 
     The total charge is read from ``atoms.info["total_charge"]`` (0 where absent), given
     charges from the arrays that were used in training.
 
     :param model: path of a ``.model`` file, or a loaded :class:`SmileMACE`.
     :param electric_field: macroscopic field, shape ``(3,)``, in V/A; None for no field.
+    :param field_order: 1 leaves the polarizability out, 2 takes it in; None is 2 where the model
+        has one.
     :param device: ``cpu`` or ``cuda``.
     :param default_dtype: ``float32`` or ``float64``; None keeps the one of the file.
     :param local_electric_field: put the field of all other charges at each atom, ``(n_atoms, 3)``
@@ -50,7 +55,8 @@ class SmileCalculator(Calculator):
         (:func:`mace_smile.memory.keep_freed_memory`), which is faster from some ten thousand
         atoms on.
     :raises UserError: for an unreadable model, a field with a model that has no Born effective
-        charges, or a local field of one that has no electrostatics.
+        charges, the second order with one that has no polarizability, or a local field of one
+        that has no electrostatics.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -71,6 +77,7 @@ class SmileCalculator(Calculator):
         default_dtype: str | None = None,
         local_electric_field: bool = False,
         keep_memory: bool = True,
+        field_order: int | None = None,
     ) -> None:
         super().__init__()
         if keep_memory:
@@ -101,6 +108,7 @@ class SmileCalculator(Calculator):
                 "it out, or train without --electrostatics none and --charge_head none"
             )
         self.local_electric_field = local_electric_field
+        self.field_order = field_order_of(self.model.options, field_order)
         self.outputs: dict[str, np.ndarray] = {}
         self._inputs: dict[str, Any] = {}
         self.electric_field = electric_field
@@ -179,17 +187,22 @@ class SmileCalculator(Calculator):
         self._tell_of_given_charges(atoms)
         has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
         batch = self._batch(atoms)
+        field: torch.Tensor | None = None
+        if self.electric_field is not None:
+            field = torch.as_tensor(self.electric_field, dtype=self.dtype, device=self.device)
+        polarizing = field[None] if field is not None and self.field_order == 2 else None
         output = self.model(
             batch,
             compute_force=True,
             compute_stress=has_stress,
             compute_local_electric_field=self.local_electric_field,
+            polarizing_fields=polarizing,
         )
         forces = output["forces"]
-        born = output["born_effective_charges"]
-        if self.electric_field is not None:
-            field = torch.as_tensor(self.electric_field, dtype=forces.dtype, device=self.device)
-            forces = forces + field_forces(born, field)
+        if field is not None:
+            forces = forces + field_forces(output["born_effective_charges"], field)
+        if polarizing is not None:
+            forces = forces + output["second_order_forces"][0]
         self.outputs = {
             name: value.detach().cpu().numpy()
             for name, value in output.items()
@@ -207,6 +220,9 @@ class SmileCalculator(Calculator):
             results["charges"] = self.outputs[quantities.CHARGES]
         if quantities.MACRO_DIPOLE in self.outputs:
             results["dipole"] = self.outputs[quantities.MACRO_DIPOLE][0]
+            if polarizing is not None:
+                induced = self.outputs[quantities.POLARIZABILITY][0] @ self.electric_field
+                results["dipole"] = results["dipole"] + induced
         if quantities.BORN_EFFECTIVE_CHARGES in self.outputs:
             results["born_effective_charges"] = self.outputs[quantities.BORN_EFFECTIVE_CHARGES]
         self.results = results

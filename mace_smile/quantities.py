@@ -23,6 +23,7 @@ MACRO_DIPOLE = "macro_dipole"  # (n_graphs, 3) e A, the dipole DFT reports
 SCREENING = "screening"  # (n_atoms,) 1, from charges to response charges
 BORN_EFFECTIVE_CHARGES = "born_effective_charges"  # (n_atoms, 3, 3) e, field index first
 ACOUSTIC_RESIDUAL = "acoustic_residual"  # (n_graphs, 3, 3) e, sum of raw Born charges less Q
+POLARIZABILITY = "polarizability"  # (n_graphs, 3, 3) e^2 A^2/eV, d mu_a / d E_b at fixed atoms
 
 # Names of labels that are not outputs, and of inputs.
 DIPOLE = "dipole"  # MACE's name of the label of MACRO_DIPOLE
@@ -93,7 +94,7 @@ TABLE: tuple[Quantity, ...] = (
         "eV/e",
         "",
         "mace_smile::electrostatic_potential",
-        "potential at an atom of all other static charges, as they enter the energy",
+        "potential at an atom of all other static charges (and dipoles), as they enter the energy",
     ),
     Quantity(
         LOCAL_ELECTRIC_FIELD,
@@ -102,7 +103,8 @@ TABLE: tuple[Quantity, ...] = (
         "eV/(e*A)",
         "",
         "mace_smile::local_electric_field",
-        "field at an atom of all other static charges: minus the gradient of their potential",
+        "field at an atom of all other static charges (and dipoles, where they enter the energy): "
+        "minus the gradient of their potential",
     ),
     Quantity(
         CHARGES,
@@ -167,6 +169,15 @@ TABLE: tuple[Quantity, ...] = (
         "",
         "",
         "sum of Born effective charges less the total charge, before anything is subtracted",
+    ),
+    Quantity(
+        POLARIZABILITY,
+        False,
+        (3, 3),
+        "e^2*A^2/eV",
+        "REF_polarizability",
+        "mace_smile::polarizability",
+        "d mu_a / d E_b at fixed positions of the atoms, symmetric, sum over atoms",
     ),
     Quantity(
         POLARIZATION,

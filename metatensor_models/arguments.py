@@ -45,6 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="macroscopic: the field inside, forces Z^T E; vacuum: the field outside a slab, "
         "divided by 1 + chi along its normal",
     )
+    parser.add_argument(
+        "--field_order",
+        type=int,
+        choices=(1, 2),
+        help="1: forces Z^T E alone; 2: those of the polarizability too (2 if the model has one)",
+    )
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision (that of the training)")
     parser.add_argument("--head", help="head to export of a model that has several")
     parser.add_argument(
@@ -80,6 +86,7 @@ def export_from_arguments(arguments: argparse.Namespace) -> None:
         slab_axis=2 if arguments.slab_axis is None else arguments.slab_axis,
         fields=parse_fields(arguments.field),
         field_kind=arguments.field_kind,
+        field_order=arguments.field_order,
         total_charge=arguments.total_charge,
         given_charges=given_charges_from_arguments(arguments, model.options),
         head=arguments.head,

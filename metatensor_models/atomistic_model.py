@@ -5,22 +5,23 @@ without the field plus a term of value zero whose gradient is minus the force of
 
 .. math::
 
-    F = F_0 + Z^T E .
+    F = F_0 + Z^T E + \\tfrac12 \\nabla (E \\cdot \\alpha E) ,
 
-Energy and stress stay those without the field (constant reduced field: no piezoelectric
-stress), so nothing that compares energies, a minimiser for instance, may be used with it.
+the last part where the model has a polarizability. Energy and stress stay those without the field
+(constant reduced field: no piezoelectric or electrostrictive stress), so nothing that compares
+energies, a minimiser for instance, may be used with it.
 """
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from metatensor.torch import Labels, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 
 from mace_smile import quantities
+from mace_smile.model.field_order import field_order_of
 from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.physics.polarization import screen_along_normal, slab_normal
-from mace_smile.physics.response import field_forces, force_carrier
+from metatensor_models.field_terms import field_term
 from metatensor_models.given_charges import GivenCharges
 from metatensor_models.options import ExportOptions
 from metatensor_models.outputs import (
@@ -50,6 +51,7 @@ class FiniteFieldModel(torch.nn.Module):
     given_numbers: torch.Tensor
     given_charges: torch.Tensor
     given_mask: torch.Tensor
+    vacuum_susceptibilities: Optional[Tuple[float, float]]
 
     def __init__(self, model: torch.nn.Module, smile: SmileMACE, options: ExportOptions) -> None:
         super().__init__()
@@ -59,13 +61,18 @@ class FiniteFieldModel(torch.nn.Module):
         self.has_dipole = smile.options.has_dipole
         self.has_electrostatics = smile.options.has_electrostatics
         self.has_born_charges = smile.options.has_born_charges
+        self.has_polarizability = smile.options.has_polarizability
+        self.field_order = field_order_of(smile.options, options.field_order)
         self.is_local = smile.options.is_local
         self.born_charges_are_local = smile.options.born_charges_are_local
-        self.susceptibility = smile.susceptibility_value()
-        self.given_susceptibility = smile.given_susceptibility_value()
+        self.vacuum_susceptibilities = None
+        if options.field_kind == "vacuum":
+            self.vacuum_susceptibilities = (
+                smile.susceptibility_value(),
+                smile.given_susceptibility_value(),
+            )
         self.boundary = options.boundary
         self.slab_axis = options.slab_axis
-        self.is_vacuum_field = options.field_kind == "vacuum"
         self.head = options.head_index(smile.heads)
         self.total_charge = options.total_charge
         self.n_elements = len(smile.atomic_numbers)
@@ -102,6 +109,7 @@ class FiniteFieldModel(torch.nn.Module):
         self.response_dipole_name = quantities.BY_NAME[quantities.RESPONSE_DIPOLE].metatomic
         self.macro_dipole_name = quantities.BY_NAME[quantities.MACRO_DIPOLE].metatomic
         self.born_name = quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].metatomic
+        self.polarizability_name = quantities.BY_NAME[quantities.POLARIZABILITY].metatomic
         self.electrostatic_names = {
             quantities.BY_NAME[name].metatomic: name for name in ELECTROSTATIC_OUTPUTS
         }
@@ -131,13 +139,20 @@ class FiniteFieldModel(torch.nn.Module):
         results: Dict[str, TensorMap] = {}
         if len(systems) == 0 or len(outputs) == 0:
             return results
+        fields = self.wanted_fields(outputs)
+        # They may cost as much as the energy.
+        wants_born_charges = self.born_name in outputs or len(fields) > 0
+        polarizing: Optional[torch.Tensor] = None
+        if self.field_order == 2 and len(fields) > 0:
+            polarizing = self.electric_fields[fields]
         if selected_atoms is not None:
             check_selection(
                 has_global_charges=not self.is_local or self.has_given_charges,
                 wants_dipole=self.response_dipole_name in outputs
-                or self.macro_dipole_name in outputs,
-                wants_coupled_born_charges=self.wants_born_charges(outputs)
-                and not self.born_charges_are_local,
+                or self.macro_dipole_name in outputs
+                or self.polarizability_name in outputs,
+                wants_coupled_born_charges=wants_born_charges and not self.born_charges_are_local,
+                wants_second_order=polarizing is not None,
             )
         batch = systems_to_batch(
             systems,
@@ -156,12 +171,13 @@ class FiniteFieldModel(torch.nn.Module):
             index = ptr[chosen[:, 0]] + chosen[:, 1]
         dtype = systems[0].positions.dtype
 
-        wants_born_charges = self.wants_born_charges(outputs)
         predicted = self.model(
             batch,
             compute_force=False,
             compute_local_electric_field=self.local_field_name in outputs,
             compute_born_charges=wants_born_charges,
+            compute_polarizability=self.polarizability_name in outputs,
+            polarizing_fields=polarizing,
         )
         node_energy = predicted["node_energy"]
         assert node_energy is not None
@@ -208,7 +224,7 @@ class FiniteFieldModel(torch.nn.Module):
                 results[self.macro_dipole_name] = to_tensor_map(
                     macro_dipole, samples, ["xyz"], "macro_dipole"
                 )
-        if wants_born_charges:
+        if self.has_born_charges and wants_born_charges:
             born_charges = predicted["born_effective_charges"]
             assert born_charges is not None
             if self.born_name in outputs:
@@ -221,23 +237,45 @@ class FiniteFieldModel(torch.nn.Module):
                     ["field", "displacement"],
                     "born_effective_charges",
                 )
-            for number, name in enumerate(self.fields):
-                if name in outputs:
-                    carrier = self.field_term(
-                        systems, born_charges, periodic, ptr, self.electric_fields[number]
-                    )
-                    energy = select_output(
-                        node_energy + carrier, outputs[name], graphs, ptr, index, [], "energy"
-                    )
-                    results[name] = energy.to(dtype=dtype)
+            for number, field in enumerate(fields):
+                forces = torch.zeros_like(batch["positions"])
+                if polarizing is not None:
+                    second_order = predicted["second_order_forces"]
+                    assert second_order is not None
+                    forces = second_order[number]
+                carrier = field_term(
+                    systems,
+                    born_charges,
+                    forces,
+                    periodic,
+                    ptr,
+                    self.electric_fields[field],
+                    self.vacuum_susceptibilities,
+                    self.given_mask,
+                )
+                name = self.fields[field]
+                energy = select_output(
+                    node_energy + carrier, outputs[name], graphs, ptr, index, [], "energy"
+                )
+                results[name] = energy.to(dtype=dtype)
+        if self.has_polarizability and self.polarizability_name in outputs:
+            polarizability = predicted["polarizability"]
+            assert polarizability is not None
+            results[self.polarizability_name] = to_tensor_map(
+                polarizability,
+                system_samples(len(systems), graphs.device),
+                ["xyz_1", "xyz_2"],
+                "polarizability",
+            )
         return results
 
-    def wants_born_charges(self, outputs: Dict[str, ModelOutput]) -> bool:
-        """Whether an output needs Born effective charges, which may cost as much as the energy."""
-        wanted = self.born_name in outputs
-        for name in self.fields:
-            wanted = wanted or name in outputs
-        return self.has_born_charges and wanted
+    def wanted_fields(self, outputs: Dict[str, ModelOutput]) -> List[int]:
+        """Numbers of the fields whose energies are asked for."""
+        wanted: List[int] = []
+        for number, name in enumerate(self.fields):
+            if name in outputs:
+                wanted.append(number)
+        return wanted
 
     def add_conditions(self, batch: Dict[str, torch.Tensor], systems: List[System]) -> None:
         """Add what was stored at export: head, total charge and given charges."""
@@ -260,41 +298,3 @@ class FiniteFieldModel(torch.nn.Module):
                     )
             batch["given_charges"] = self.given_charges.repeat(n_graphs)
             batch["given_mask"] = self.given_mask.repeat(n_graphs)
-
-    def field_term(
-        self,
-        systems: List[System],
-        born_charges: torch.Tensor,
-        periodic: torch.Tensor,
-        ptr: torch.Tensor,
-        field: torch.Tensor,
-    ) -> torch.Tensor:
-        """Term of each atom of value zero whose gradient is minus the force of the field.
-
-        :param born_charges: shape ``(n_atoms, 3, 3)``, in e.
-        :param periodic: axes the model treats as periodic, shape ``(n_graphs, 3)``.
-        :param ptr: first atom of each structure, shape ``(n_graphs + 1,)``.
-        :param field: shape ``(3,)``, in V/A.
-        :return: shape ``(n_atoms,)``, in eV.
-        """
-        terms: List[torch.Tensor] = []
-        for graph, system in enumerate(systems):
-            acting, on_given = field, field
-            if self.is_vacuum_field:
-                axes = periodic[graph].to(torch.int64)
-                if int(axes.sum()) != 2:
-                    raise ValueError(
-                        "this model was exported with a field in vacuum (--field_kind vacuum), "
-                        "which only a slab has; give a structure with two periodic axes, or "
-                        "export with --boundary slab"
-                    )
-                normal = slab_normal(system.cell.detach(), int(torch.argmin(axes)))
-                acting = screen_along_normal(field, normal, self.susceptibility)
-                on_given = screen_along_normal(field, normal, self.given_susceptibility)
-            born = born_charges[int(ptr[graph]) : int(ptr[graph + 1])]
-            forces = field_forces(born, acting)
-            if self.is_vacuum_field and self.has_given_charges:
-                is_given = (self.given_mask != 0).unsqueeze(-1)
-                forces = torch.where(is_given, field_forces(born, on_given), forces)
-            terms.append(force_carrier(system.positions, system.cell, forces))
-        return torch.cat(terms)

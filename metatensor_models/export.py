@@ -18,6 +18,7 @@ from mace.tools.torch_tools import default_dtype
 from metatomic.torch import AtomisticModel, ModelCapabilities
 
 from mace_smile.errors import UserError
+from mace_smile.model.field_order import field_order_of
 from mace_smile.model.given_charges import check_total_charge, fixes_total_charge
 from mace_smile.model.net_charge import CONSEQUENCE, NetChargeRule
 from mace_smile.model.options import SmileOptions
@@ -103,7 +104,8 @@ def own_boundary(model: SmileMACE, options: ExportOptions) -> ExportOptions:
 def check_request(model: SmileMACE, options: ExportOptions) -> None:
     """Refuse what the model cannot do.
 
-    :raises UserError: for a field without Born charges, given charges without a dipole or of
+    :raises UserError: for a field without Born charges, an order of the response that the model
+        does not have or a vacuum field not, given charges without a dipole or of
         unknown elements, a total charge without a dipole, one that the given charges contradict
         or that the model was trained to refuse, a head that is missing, or a backbone that
         needs inputs which engines do not give.
@@ -125,6 +127,15 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
         )
     if options.field_kind == "vacuum" and not options.fields:
         raise UserError("`--field_kind vacuum` has no effect without --field; name a field")
+    if options.field_order is not None and not options.fields:
+        raise UserError("`--field_order` has no effect without --field; name a field")
+    order = field_order_of(smile, options.field_order)
+    if options.field_kind == "vacuum" and order == 2:
+        raise UserError(
+            "`--field_kind vacuum` acts to first order only: how the polarizability of a slab "
+            "screens the field outside has not been worked out; add --field_order 1, or give the "
+            "macroscopic field"
+        )
     if options.total_charge != 0 and not smile.has_dipole:
         raise UserError("`--total_charge` has no effect on a model without charges; leave it out")
     check_net_charge(smile, float(model.r_max), options, model.scale_value())
@@ -194,13 +205,15 @@ def check_net_charge(
     )
 
 
-def interaction_range(model: SmileMACE) -> float:
+def interaction_range(model: SmileMACE, options: ExportOptions) -> float:
     """How far the outputs of an atom reach, in A; infinite where all atoms are coupled."""
+    is_polarized = bool(options.fields) and field_order_of(model.options, options.field_order) == 2
     if not model.options.is_local:
         return math.inf
     receptive_field = float(model.r_max) * int(model.num_interactions)
-    # Derivatives of the charges of neighbours reach as far again as the charges.
-    return 2.0 * receptive_field if model.options.has_coupled_screening else receptive_field
+    # Derivatives of the charges and polarizabilities of neighbours reach as far again as these.
+    has_derivatives = model.options.has_coupled_screening or is_polarized
+    return 2.0 * receptive_field if has_derivatives else receptive_field
 
 
 def build_atomistic_model(
@@ -236,7 +249,7 @@ def wrap_for_metatomic(
     capabilities = ModelCapabilities(
         outputs=declare_outputs(model.options, options.fields, options.field_kind),
         atomic_types=[int(number) for number in model.atomic_numbers],
-        interaction_range=interaction_range(model),
+        interaction_range=interaction_range(model, options),
         length_unit="angstrom",
         supported_devices=["cuda", "cpu"],
         dtype=str(model.r_max.dtype).removeprefix("torch."),

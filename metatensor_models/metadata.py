@@ -6,6 +6,7 @@ import torch
 from metatomic.torch import ModelMetadata
 
 import mace_smile
+from mace_smile.model.field_order import field_order_of
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.options import ExportOptions
@@ -37,13 +38,18 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
         parts.append(f"atomic dipoles ({carriers})")
     if smile.has_electrostatics:
         readout = f"{smile.long_range_readout} readout"
+        readout += ", with atomic dipoles" if smile.dipoles_in_energy else ""
         parts.append(f"electrostatics ({smile.electrostatics}, {smile.coulomb_terms}, {readout})")
     if smile.has_born_charges:
         parts.append(f"Born effective charges ({describe_screening(model)})")
+    if smile.has_polarizability:
+        parts.append("polarizability")
     sentences = [" + ".join(parts) + f"; boundary {options.boundary}."]
     if options.fields:
+        order = field_order_of(smile, options.field_order)
+        forces = "F0 + Z^T E" if order == 1 else "F0 + Z^T E + 1/2 grad(E alpha E)"
         sentences.append(
-            f"The variants energy/<field> give forces F0 + Z^T E of a {options.field_kind} field, "
+            f"The variants energy/<field> give forces {forces} of a {options.field_kind} field, "
             "with the energy and stress of no field (constant reduced field); do not minimise "
             "with them. Fields in V/A: "
             + ", ".join(f"{name} {vector}" for name, vector in options.fields.items())
@@ -67,8 +73,8 @@ def electrostatics_settings(smile: SmileOptions, r_max: float) -> dict[str, obje
     :param r_max: cutoff of the backbone in A.
     :return: ``electrostatics``, which is ``none`` for a model without; else also
         ``coulomb_terms``, ``smearing``, ``long_range_readout``, ``long_range_channels``,
-        ``net_charge`` and, where the method uses them, ``lr_wavelength``, ``mesh_spacing``,
-        ``ewald_atoms`` and ``coulomb_cutoff``; lengths in A.
+        ``dipoles_in_energy``, ``net_charge`` and, where the method uses them,
+        ``lr_wavelength``, ``mesh_spacing``, ``ewald_atoms`` and ``coulomb_cutoff``; lengths in A.
     """
     if not smile.has_electrostatics:
         return {"electrostatics": "none"}
@@ -79,6 +85,7 @@ def electrostatics_settings(smile: SmileOptions, r_max: float) -> dict[str, obje
         "smearing": parameters.smearing,
         "long_range_readout": smile.long_range_readout,
         "long_range_channels": smile.long_range_channels,
+        "dipoles_in_energy": smile.dipoles_in_energy,
         "net_charge": smile.net_charge,
     }
     if parameters.uses_ewald:
@@ -100,9 +107,9 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
     :param name: of the model.
     :return: with ``extra`` entries, all strings: ``format_version``, ``mace_smile_version``,
         ``torch_version``, ``head``, ``r_max``, ``num_interactions``, ``boundary``,
-        ``slab_axis``, ``fields`` (JSON, V/A), ``field_kind``, ``total_charge``,
-        ``n_given_charges``, the options of the model that fix its physics, and what
-        :func:`electrostatics_settings` gives.
+        ``slab_axis``, ``fields`` (JSON, V/A), ``field_kind``, ``field_order``,
+        ``total_charge``, ``n_given_charges``, the options of the model that fix its physics,
+        and what :func:`electrostatics_settings` gives.
     """
     smile = model.options
     given = options.given_charges
@@ -118,6 +125,7 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "slab_axis": options.slab_axis,
         "fields": json.dumps({key: list(value) for key, value in options.fields.items()}),
         "field_kind": options.field_kind,
+        "field_order": field_order_of(smile, options.field_order),
         "total_charge": options.total_charge,
         "n_given_charges": 0 if given is None else int((given.mask != 0).sum()),
         "charge_head": smile.charge_head,
@@ -130,6 +138,7 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "screening_value_learned": smile.learn_screening_value,
         "born_charge_method": smile.born_charge_method if smile.has_coupled_screening else "none",
         "phase_harmonics": smile.phase_harmonics if is_phase else 0,
+        "polarizability_head": smile.polarizability_head,
         "acoustic_sum_rule": smile.acoustic_sum_rule,
         "susceptibility": model.susceptibility_value(),
         "susceptibility_learned": smile.learn_susceptibility,

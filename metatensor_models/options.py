@@ -30,6 +30,8 @@ class ExportOptions:
     field_kind: str = "macroscopic"
     """``macroscopic``: the field inside, it couples to Z; ``vacuum``: the field outside a
     slab, which couples to Z / (1 + chi) along the normal."""
+    field_order: int | None = None
+    """2: polarizabilities act too; 1: Born charges alone; None: 2 where the model has them."""
     total_charge: float = 0.0
     """Net charge of every structure in e."""
     given_charges: GivenCharges | None = None

@@ -42,6 +42,8 @@ def output_names(options: SmileOptions) -> list[str]:
         names.extend(DIPOLE_OUTPUTS)
     if options.has_born_charges:
         names.append(quantities.BORN_EFFECTIVE_CHARGES)
+    if options.has_polarizability:
+        names.append(quantities.POLARIZABILITY)
     return names
 
 

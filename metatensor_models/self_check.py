@@ -1,6 +1,7 @@
 """A file is written only when it gives, loaded anew, what the model in memory gives."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import ase
@@ -20,6 +21,7 @@ from metatensor_models.options import ExportOptions
 #: Largest relative deviation of forces, by precision.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 BORN_CHARGES = quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].metatomic
+POLARIZABILITY = quantities.BY_NAME[quantities.POLARIZABILITY].metatomic
 #: Spacing of the atoms of the trial structures in A.
 SPACING = 2.0
 
@@ -32,7 +34,7 @@ def check_exported(path: str | Path, eager: AtomisticModel, options: ExportOptio
     """Compare a written file with the model in memory, on small trial structures.
 
     All outputs and the forces of each variant must agree, and the force of each macroscopic
-    field must be Z^T E.
+    field must be Z^T E, and half the gradient of E . alpha E where the field acts to second order.
 
     :param path: the exported file.
     :param eager: the model before compilation, with the same interface.
@@ -42,12 +44,14 @@ def check_exported(path: str | Path, eager: AtomisticModel, options: ExportOptio
     written = load_atomistic_model(path)
     tolerance = TOLERANCES[eager.capabilities().dtype]
     for atoms in trial_structures(options, eager):
-        found, wanted = evaluate(written, atoms), evaluate(eager, atoms)
+        found, wanted = evaluate(written, atoms, options.fields), evaluate(eager, atoms)
         for name, values in wanted.items():
             compare(name, found[name], values, tolerance)
         if options.field_kind == "macroscopic":
             for name, field in options.fields.items():
                 forces = found["forces"] + np.einsum("iab,a->ib", found[BORN_CHARGES], field)
+                if options.field_order != 1:
+                    forces = forces + found.get(f"second order/{name}", 0.0)
                 compare("force of a field", found[f"forces/{name}"], forces, tolerance)
 
 
@@ -62,12 +66,18 @@ def compare(name: str, found: np.ndarray, wanted: np.ndarray, tolerance: float) 
         )
 
 
-def evaluate(model: AtomisticModel, atoms: ase.Atoms) -> dict[str, np.ndarray]:
+def evaluate(
+    model: AtomisticModel,
+    atoms: ase.Atoms,
+    fields: Mapping[str, tuple[float, float, float]] | None = None,
+) -> dict[str, np.ndarray]:
     """All outputs of a model for one structure, and the forces of each energy.
 
     :param model: exported model, on the CPU.
     :param atoms: the structure.
-    :return: by metatomic's names; ``forces`` and ``forces/<field>`` in eV/A beside them.
+    :param fields: in V/A, for which to differentiate E . alpha E, if the model has it.
+    :return: by metatomic's names; ``forces``, ``forces/<field>`` and ``second order/<field>`` in
+        eV/A beside them.
     """
     capabilities = model.capabilities()
     system = systems_to_torch(atoms, dtype=getattr(torch, capabilities.dtype))
@@ -88,6 +98,12 @@ def evaluate(model: AtomisticModel, atoms: ase.Atoms) -> dict[str, np.ndarray]:
         if name.split("/")[0] == "energy":
             (gradient,) = torch.autograd.grad(values.sum(), system.positions, retain_graph=True)
             results[name.replace("energy", "forces", 1)] = -gradient.double().numpy()
+        if name == POLARIZABILITY and values.requires_grad:
+            for field, vector in (fields or {}).items():
+                e = torch.tensor(vector, dtype=values.dtype)
+                energy = 0.5 * (values.squeeze(-1) @ e @ e).sum()
+                (gradient,) = torch.autograd.grad(energy, system.positions, retain_graph=True)
+                results[f"second order/{field}"] = gradient.double().numpy()
     return results
 
 

@@ -118,16 +118,34 @@ def batch_of(structures: list[Charged], cutoff: float | None) -> dict[str, torch
 
 
 def potential(
-    module: Electrostatics, *structures: Charged, targets: torch.Tensor | None = None
+    module: Electrostatics,
+    *structures: Charged,
+    targets: torch.Tensor | None = None,
+    dipoles: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Potential at all atoms in V, with the neighbour list the module needs."""
     cutoff = module.real_space.cutoff if module.is_full else None
-    return module(**batch_of(list(structures), cutoff), targets=targets)
+    return module(**batch_of(list(structures), cutoff), targets=targets, dipoles=dipoles)
 
 
-def energy(module: Electrostatics, structure: Charged) -> torch.Tensor:
-    """Energy of one structure in eV, all channels together; differentiable."""
-    return 0.5 * (structure.charges * potential(module, structure)).sum()
+def energy(
+    module: Electrostatics, structure: Charged, dipoles: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Energy of one structure in eV, all channels together; differentiable.
+
+    :param dipoles: beside the charges of the first channel, shape ``(n_atoms, 3)``, in e A.
+    """
+    if dipoles is None:
+        return 0.5 * (structure.charges * potential(module, structure)).sum()
+    values = potential(module, structure, dipoles=dipoles)
+    moments = torch.cat([structure.charges, dipoles], dim=1)
+    return 0.5 * (moments * values).sum()
+
+
+def random_dipoles(structure: Charged, seed: int = 0, size: float = 0.4) -> torch.Tensor:
+    """Dipoles of the atoms of a structure, shape ``(n_atoms, 3)``, in e A."""
+    values = np.random.default_rng(seed).normal(size=structure.positions.shape)
+    return torch.as_tensor(size * values).to(structure.positions.dtype)
 
 
 def energy_of(parameters: CoulombParameters, structure: Charged) -> float:

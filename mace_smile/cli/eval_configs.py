@@ -9,8 +9,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = argparse.ArgumentParser(
         description="Evaluate a .model on structures: writes energies, forces, stresses, charges, "
-        "dipoles, Born effective charges, and the electrostatic energy, potential and local field, "
-        "and prints the errors where labels exist.",
+        "dipoles, Born effective charges, polarizabilities, and the electrostatic energy, "
+        "potential and local field, and prints the errors where labels exist.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="the .model file")
@@ -29,10 +29,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--info_prefix", "--prefix", default="MACE_", help="prefix of the keys written"
     )
     parser.add_argument("--head", default=None, help="head of a multi-head model")
-    for label in ("energy", "forces", "stress", "dipole", "charges", "becs"):
+    for label in ("energy", "forces", "stress", "dipole", "charges", "becs", "polarizability"):
         parser.add_argument(
             f"--{label}_key", help=f"key of the label {label}; REF_{label} where it is not given"
         )
+    parser.add_argument(
+        "--becs_order",
+        choices=("field_first", "displacement_first", "auto"),
+        help="order of the indices of the label becs; auto asks the data (default: field_first)",
+    )
     parser.add_argument("--polarization_key", help="key of the label polarization (e/A^2)")
     axes = ("auto", "x", "y", "z", "xy", "xz", "yz", "xyz")
     parser.add_argument("--dipole_axes", choices=axes, default="auto", help="as in training")

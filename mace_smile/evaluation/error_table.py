@@ -68,6 +68,9 @@ class ErrorTable:
             difference = torch.tensor(outputs[quantities.MACRO_DIPOLE]) - data.dipole
             error = nearest_branch(difference, data[quantities.DIPOLE_QUANTUM].view(1, 3, 3))
             self._add("macro dipole", "e A", error.numpy()[0, axes])
+        name = quantities.POLARIZABILITY
+        if name in outputs and label[f"{name}_weight"].any():
+            self._add_polarizability((outputs[name] - label[name][0]) / len(atoms))
         if quantities.CHARGES in outputs and label["charges_weight"] > 0:
             self._add("charges", "e", outputs[quantities.CHARGES] - label["charges"])
         name = quantities.BORN_EFFECTIVE_CHARGES
@@ -75,6 +78,14 @@ class ErrorTable:
             self._add_born_charges(outputs[name] - label[name], atoms)
         if quantities.ACOUSTIC_RESIDUAL in outputs:
             self._add("Born charges, acoustic sum", "e", outputs[quantities.ACOUSTIC_RESIDUAL])
+
+    def _add_polarizability(self, error: np.ndarray) -> None:
+        """Rows of the polarizability: all components, isotropic part, and the rest."""
+        isotropic = np.array(np.trace(error) / 3)
+        row, unit = "polarizability per atom", "me A^2/V"
+        self._add(row, unit, 1e3 * error)
+        self._add(f"{row}, isotropic", unit, 1e3 * isotropic)
+        self._add(f"{row}, anisotropic", unit, 1e3 * (error - isotropic * np.eye(3)))
 
     def _add_born_charges(self, error: np.ndarray, atoms: ase.Atoms) -> None:
         """Rows of the Born effective charges: all, diagonal, off-diagonal, each element."""

@@ -29,6 +29,7 @@ STRUCTURE_OUTPUTS = (
     quantities.STRESS,
     quantities.RESPONSE_DIPOLE,
     quantities.MACRO_DIPOLE,
+    quantities.POLARIZABILITY,
     quantities.ACOUSTIC_RESIDUAL,
     quantities.SHORT_RANGE_ENERGY,
     quantities.ELECTROSTATIC_ENERGY,
@@ -128,8 +129,8 @@ class ModelEvaluator:
 
         The outputs hold ``energy`` (), ``forces`` (n, 3), ``stress`` (3, 3) where the cell has
         a volume, and what the model has of ``charges`` (n,), ``atomic_dipoles`` (n, 3),
-        ``response_dipole`` and
-        ``macro_dipole`` (3,), ``screening`` (n,), ``born_effective_charges`` (n, 3, 3),
+        ``response_dipole`` and ``macro_dipole`` (3,), ``polarizability`` (3, 3),
+        ``screening`` (n,), ``born_effective_charges`` (n, 3, 3),
         ``acoustic_residual`` (3, 3), ``short_range_energy`` and ``electrostatic_energy`` (),
         ``electrostatic_potential`` (n,) and ``local_electric_field`` (n, 3), in the units of
         :mod:`mace_smile.quantities`.
@@ -170,7 +171,8 @@ def _of_structure(
 def annotate(atoms: ase.Atoms, outputs: dict[str, np.ndarray], prefix: str) -> ase.Atoms:
     """A copy of a structure that carries the outputs under prefixed keys.
 
-    Born effective charges become nine columns, field index first; the stress nine numbers.
+    Born effective charges become nine columns, field index first; stress and polarizability nine
+    numbers.
     """
     result = atoms.copy()
     result.calc = atoms.calc

@@ -16,16 +16,20 @@ from mace_smile.errors import UserError
 from mace_smile.evaluation.error_table import ErrorTable
 from mace_smile.evaluation.evaluator import ModelEvaluator, annotate
 from mace_smile.evaluation.screening_table import ScreeningTable
+from mace_smile.io.born_files import counts, order_of_frames, put_field_first
+from mace_smile.io.born_order import FIELD_FIRST
 from mace_smile.model.files import load_model
 
 logger = logging.getLogger(__name__)
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse an output that exists, or whose folder does not.
+    """Refuse an output that exists, that is a folder, or whose folder does not exist.
 
     :raises UserError: with the remedy.
     """
+    if path.is_dir():
+        raise UserError(f"the output '{path}' is a folder; give the name of a file in it")
     if path.exists() and not overwrite:
         raise UserError(f"'{path}' exists; give another name, or --overwrite to replace it")
     if not path.parent.is_dir():
@@ -38,6 +42,7 @@ INFO_LABELS = {
     quantities.STRESS: "stress",
     quantities.DIPOLE: "dipole",
     quantities.POLARIZATION: "polarization",
+    quantities.POLARIZABILITY: "polarizability",
 }
 ARRAY_LABELS = {
     quantities.FORCES: "forces",
@@ -77,6 +82,30 @@ def label_keys(args: argparse.Namespace, frames: list[ase.Atoms]) -> KeySpecific
     return specification
 
 
+def put_labels_field_first(
+    args: argparse.Namespace, frames: list[ase.Atoms], keys: KeySpecification
+) -> None:
+    """Put the labels of Born effective charges into the order of the outputs, in place.
+
+    :param args: with ``becs_order`` and the name of the file.
+    :param keys: of the labels.
+    :raises UserError: for labels of a wrong shape, an order that contradicts the data, and one
+        that is given although there are no labels.
+    """
+    key = keys.arrays_keys[quantities.BORN_EFFECTIVE_CHARGES]
+    if not any(counts(atoms, key) for atoms in frames):
+        if args.becs_order is not None:
+            raise UserError(
+                f"--becs_order {args.becs_order} has no effect here: no frame has Born effective "
+                f"charges under the key '{key}' that count; give their key as --becs_key"
+            )
+        return
+    order = args.becs_order or FIELD_FIRST
+    dipole_key = keys.info_keys[quantities.DIPOLE]
+    order = order_of_frames({args.configs: frames}, order, key, dipole_key)
+    put_field_first(frames, key, order)
+
+
 def evaluate_file(args: argparse.Namespace) -> None:
     """Evaluate the frames of ``args.configs`` and write them to ``args.output``.
 
@@ -105,9 +134,10 @@ def evaluate_file(args: argparse.Namespace) -> None:
     if not frames:
         raise UserError(f"'{args.configs}' holds no structures")
 
-    evaluator = ModelEvaluator(
-        model, label_keys(args, frames), args.head, args.dipole_axes, args.dipole_quantum
-    )
+    keys = label_keys(args, frames)
+    if model.options.has_born_charges:
+        put_labels_field_first(args, frames, keys)
+    evaluator = ModelEvaluator(model, keys, args.head, args.dipole_axes, args.dipole_quantum)
     key = model.options.given_charges_key
     if key is not None and not any(key in atoms.arrays for atoms in frames):
         logger.warning(

@@ -5,10 +5,11 @@ charges tell both (S3, S4).
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,17 @@ import numpy as np
 from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.evaluation.files import check_output
-from mace_smile.evaluation.screening_factor import FITS, Components, check_slopes, fit_factor
+from mace_smile.evaluation.screening_factor import (
+    FEWEST_GROUPS,
+    FITS,
+    Components,
+    check_slopes,
+    fit_factor,
+)
 from mace_smile.evaluation.screening_groups import component_groups
-from mace_smile.evaluation.screening_labels import components_of, read_labelled
+from mace_smile.evaluation.screening_labels import LabelledFrame, components_of, read_labelled
 from mace_smile.evaluation.screening_report import BEFORE, GroupFit, ScreeningReport
+from mace_smile.frozen.groups import group_names
 from mace_smile.model.files import load_model
 from mace_smile.model.rescaling import check_rescaling, with_screening_value
 from mace_smile.training.checkpoints import write_atomically
@@ -50,6 +58,8 @@ def fit_screening(args: argparse.Namespace) -> ScreeningReport:
     components = components_of(
         model, frames, args.batch_size, args.head, progress=sys.stderr.isatty()
     )
+    if args.group_key is not None:
+        components = drawn_together(components, frames, args.group_key)
     report = fit_groups(
         components, groups, args.fit, model.scale_value(), args.bootstrap, args.seed
     )
@@ -71,6 +81,24 @@ def fit_screening(args: argparse.Namespace) -> ScreeningReport:
         f"{report.value / report.before:.4g} times what they were"
     )
     return report
+
+
+def drawn_together(components: Components, frames: Sequence[LabelledFrame], key: str) -> Components:
+    """The components, with frames of one group drawn together for the uncertainties.
+
+    :param frames: the components belong to, in order.
+    :param key: entry of ``atoms.info`` that names the group.
+    :raises UserError: for a frame without it, and a single group.
+    """
+    names = group_names([frame.atoms for frame in frames], key, None)
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) < FEWEST_GROUPS:
+        raise UserError(
+            f"all frames have '{key}' = '{distinct[0]}' (--group_key), so there is nothing to draw "
+            "from; leave it out, or add frames of other groups"
+        )
+    numbers = np.array([distinct.index(name) for name in names])
+    return dataclasses.replace(components, groups=numbers[components.frames])
 
 
 def check_fit_flags(args: argparse.Namespace, output: Path, numbers: Path) -> None:

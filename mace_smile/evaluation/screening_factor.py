@@ -9,7 +9,8 @@ not scale (atomic dipoles). With labels Y, over all components of all atoms,
     s_{LA} = \\mathrm{arg\\,min}_s \\sum |A|\\, \\left|\\frac{Y - B}{A} - s\\right|,
 
 the second of which is the median of (Y - B) / A weighted with \\|A\\| (S3 and S4 fit such factors).
-Uncertainties are those of the choice of frames: frames are drawn anew, with replacement.
+Uncertainties are those of the choice of frames: frames, or groups of them that stay together, are
+drawn anew, with replacement.
 """
 
 import math
@@ -23,8 +24,8 @@ from mace_smile.frozen.statistics import Estimate
 LEAST_SQUARES = "least_squares"
 LEAST_ABSOLUTE = "least_absolute"
 FITS = (LEAST_SQUARES, LEAST_ABSOLUTE)
-#: Frames below which there is no uncertainty.
-FEWEST_FRAMES = 2
+#: Frames, or groups of them, below which there is no uncertainty.
+FEWEST_GROUPS = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Components:
     """Y - B: labels less what does not scale, shape ``(n,)``, in e."""
     frames: np.ndarray
     """Number of the frame of each component, shape ``(n,)``."""
+    groups: np.ndarray | None = None
+    """Number of the group of frames that each component is drawn with, shape ``(n,)``; None: each
+    frame alone."""
 
     @property
     def n_frames(self) -> int:
@@ -45,7 +49,8 @@ class Components:
 
     def select(self, mask: np.ndarray) -> "Components":
         """Those where a mask of shape ``(n,)`` is True."""
-        return Components(self.slopes[mask], self.targets[mask], self.frames[mask])
+        groups = None if self.groups is None else self.groups[mask]
+        return Components(self.slopes[mask], self.targets[mask], self.frames[mask], groups)
 
     def errors(self, factor: float) -> tuple[float, float]:
         """Mean absolute and root mean square error with a factor, in e."""
@@ -67,10 +72,10 @@ def check_slopes(components: Components) -> None:
         )
 
 
-def resample(n_frames: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each frame is drawn, shape ``(n_resamples, n_frames)``."""
+def resample(n_groups: int, n_resamples: int, seed: int) -> np.ndarray:
+    """How often each frame, or group of frames, is drawn, shape ``(n_resamples, n_groups)``."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_frames, np.full(n_frames, 1.0 / n_frames), size=n_resamples)
+    return rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=n_resamples)
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -87,49 +92,50 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def fit_factor(components: Components, fit: str, n_resamples: int, seed: int) -> Estimate:
-    """The best factor, and its bootstrap distribution over frames.
+    """The best factor, and its bootstrap distribution over frames, or groups of them.
 
     :param components: not all zero.
     :param fit: one of :data:`FITS`.
-    :param n_resamples: of the frames; the uncertainty of fewer than two frames is nan.
+    :param n_resamples: of the groups; the uncertainty of fewer than two is nan.
     :param seed: of the resamples, which are the same for both fits.
     """
-    _, frames = np.unique(components.frames, return_inverse=True)
-    n_frames = int(frames.max()) + 1
-    counts = np.ones((1, n_frames))
-    if n_frames >= FEWEST_FRAMES:
-        counts = np.concatenate([counts, resample(n_frames, n_resamples, seed)])
+    drawn = components.frames if components.groups is None else components.groups
+    _, groups = np.unique(drawn, return_inverse=True)
+    n_groups = int(groups.max()) + 1
+    counts = np.ones((1, n_groups))
+    if n_groups >= FEWEST_GROUPS:
+        counts = np.concatenate([counts, resample(n_groups, n_resamples, seed)])
     factors = _least_squares if fit == LEAST_SQUARES else _least_absolute
-    value, *samples = factors(components, frames, counts)
+    value, *samples = factors(components, groups, counts)
     kept = np.array([sample for sample in samples if math.isfinite(sample)])
     if not len(kept):
         return Estimate(float(value), math.nan, math.nan, math.nan)
     return Estimate.of_samples(value, kept)
 
 
-def _least_squares(components: Components, frames: np.ndarray, counts: np.ndarray) -> list[float]:
-    """Factor for each row of numbers of draws, shape ``(n_rows, n_frames)``; nan: no slope."""
-    products = np.bincount(frames, components.slopes * components.targets)
-    squares = np.bincount(frames, components.slopes**2)
+def _least_squares(components: Components, groups: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Factor for each row of numbers of draws, shape ``(n_rows, n_groups)``; nan: no slope."""
+    products = np.bincount(groups, components.slopes * components.targets)
+    squares = np.bincount(groups, components.slopes**2)
     numerators, denominators = counts @ products, counts @ squares
     return [
         float(n / d) if d > 0 else math.nan for n, d in zip(numerators, denominators, strict=True)
     ]
 
 
-def _least_absolute(components: Components, frames: np.ndarray, counts: np.ndarray) -> list[float]:
+def _least_absolute(components: Components, groups: np.ndarray, counts: np.ndarray) -> list[float]:
     """The same for the weighted median, with one sort for all rows."""
     counted = components.slopes != 0  # others have the same error whatever the factor
-    slopes, targets, frames = (
+    slopes, targets, groups = (
         components.slopes[counted],
         components.targets[counted],
-        frames[counted],
+        groups[counted],
     )
     ratios = targets / slopes
     order = np.argsort(ratios, kind="stable")
-    ratios, weights, frames = ratios[order], np.abs(slopes[order]), frames[order]
+    ratios, weights, groups = ratios[order], np.abs(slopes[order]), groups[order]
     result = []
     for row in counts:
-        drawn = weights * row[frames]
+        drawn = weights * row[groups]
         result.append(weighted_median(ratios, drawn) if drawn.any() else math.nan)
     return result

@@ -29,6 +29,10 @@ def build_fit_parser() -> argparse.ArgumentParser:
         "--class_key", help="entry of the headers that names classes, not the number of atoms"
     )
     parser.add_argument(
+        "--group_key",
+        help="entry of the headers that names frames which are drawn together, such as an MD run",
+    )
+    parser.add_argument(
         "--born_charge_method",
         choices=BORN_CHARGE_METHODS,
         help="derivative in periodic cells; that of the model where it is not given",

@@ -15,14 +15,12 @@ from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.evaluation.evaluator import ModelEvaluator
 from mace_smile.evaluation.screening_factor import Components
-from mace_smile.io.born_files import order_of_files
-from mace_smile.io.born_order import born_charges_of, field_first, has_born_charges
+from mace_smile.io.born_files import counts, order_of_frames
+from mace_smile.io.born_order import born_charges_of, field_first
 from mace_smile.io.structure_files import read_structures
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.rescaling import depends_on_total_charge, with_screening_value
 from mace_smile.model.smile_mace import SmileMACE
-
-WEIGHT_KEY = f"config_{quantities.BORN_EFFECTIVE_CHARGES}_weight"
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,19 @@ def read_labelled(paths: Sequence[str], key: str, order: str) -> list[LabelledFr
     :param order: ``field_first``, ``displacement_first`` or ``auto``.
     :raises UserError: for no labels, another shape, and an order that contradicts the data.
     """
-    order = order_of_files(paths, order, key)
-    found = []
-    for path in paths:
-        for number, atoms in enumerate(read_structures(path)):
-            if not has_born_charges(atoms, key) or atoms.info.get(WEIGHT_KEY, 1.0) == 0:
-                continue
-            name = f"{path}, frame {number}"
-            try:
-                labels = field_first(born_charges_of(atoms, key), order)
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from error
-            found.append(LabelledFrame(atoms, labels, name, Path(path).name))
-    if not found:
-        raise UserError(f"all frames with '{key}' have {WEIGHT_KEY}=0; give some another weight")
-    return found
+    frames = {path: read_structures(path) for path in paths}
+    order = order_of_frames(frames, order, key)
+    return [
+        LabelledFrame(
+            atoms,
+            field_first(born_charges_of(atoms, key), order),
+            f"{path}, frame {number}",
+            Path(path).name,
+        )
+        for path, of_file in frames.items()
+        for number, atoms in enumerate(of_file)
+        if counts(atoms, key)
+    ]
 
 
 def check_neutral(frames: Sequence[LabelledFrame], options: SmileOptions) -> bool:

@@ -19,6 +19,7 @@ from mace_smile import quantities
 from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.frozen.run_log import without_handlers
+from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.argument_checks import files_by_head
 from mace_smile.training.checkpoints import find_checkpoints, find_models, restart_file
@@ -51,41 +52,53 @@ class FrozenModel:
 
 
 def load_frozen(name: str, dtype: torch.dtype, device: str) -> FrozenModel:
-    """Load the model that stays as it is.
+    """Load the model that stays as it is, and whose charges are new.
 
     :param name: a ``.model`` file, or a name of MACE's foundation models.
     :param dtype: precision of the result.
     :raises UserError: for what is no ScaleShiftMACE, and a model with electrostatics.
     """
+    frozen = load_any(name, dtype, device)
+    if frozen.smile is not None and frozen.smile.options.has_electrostatics:
+        raise UserError(
+            f"--foundation_model '{name}' has an electrostatic energy, which new charges would "
+            "change; give a model that was trained with --electrostatics none, or a MACE"
+        )
+    return frozen
+
+
+def load_any(name: str, dtype: torch.dtype | None, device: str) -> FrozenModel:
+    """Load a MACE or a SmileMACE that stays as it is.
+
+    :param name: a ``.model`` file, or a name of MACE's foundation models.
+    :param dtype: precision of the result; None keeps the one of the file.
+    :raises UserError: for what is no ScaleShiftMACE.
+    """
     if Path(name).is_file():
         try:
             model: Any = torch.load(name, map_location=device, weights_only=False)
         except UserError as error:
-            raise UserError(f"--foundation_model '{name}': {error}") from error
+            raise UserError(f"the model '{name}': {error}") from error
         except Exception as error:  # a pickle may raise anything
             raise UserError(
-                f"--foundation_model '{name}' cannot be read as a model ({type(error).__name__}: "
+                f"the file '{name}' cannot be read as a model ({type(error).__name__}: "
                 f"{error}); give the .model file of a MACE"
             ) from error
     elif name in [known for known in mace_mp_names if known is not None]:
         model = mace_mp(model=name, device=device, return_raw_model=True)
     else:
         raise UserError(
-            f"--foundation_model '{name}' is no file and no name of a foundation model; give the "
-            ".model file of a MACE, or leave it out to train one"
+            f"'{name}' is no file and no name of a foundation model; give the .model file of a "
+            "MACE (mace_smile_train_charges trains one where no --foundation_model is given)"
         )
     smile = model if isinstance(model, SmileMACE) else None
-    if smile is not None and smile.options.has_electrostatics:
-        raise UserError(
-            f"--foundation_model '{name}' has an electrostatic energy, which new charges would "
-            "change; give a model that was trained with --electrostatics none, or a MACE"
-        )
     backbone = model if smile is None else smile.backbone
     if type(backbone).__name__ != "ScaleShiftMACE":
         raise UserError(
-            f"--foundation_model '{name}' holds a {type(backbone).__name__} but a ScaleShiftMACE "
+            f"'{name}' holds a {type(backbone).__name__} but a ScaleShiftMACE "
             "is wanted, as --model MACE or ScaleShiftMACE gives"
         )
+    dtype = dtype or backbone.r_max.dtype
     backbone = backbone.to(dtype).eval()
     for parameter in backbone.parameters():
         parameter.requires_grad_(False)
@@ -171,27 +184,41 @@ def _digest(args: argparse.Namespace) -> str:
 
 
 def kept_options(frozen: FrozenModel, options: Any) -> Any:
-    """Options of the result: those asked for, and the Born-charge head of the frozen model.
+    """Options of the result: those asked for, and heads of the frozen model that stay.
 
-    :raises UserError: when Born charges are asked for that the frozen model does not have.
+    These are the heads of Born charges and polarizabilities.
+
+    :raises UserError: when one of them is asked for that the frozen model does not have.
     """
+    theirs = SmileOptions() if frozen.smile is None else frozen.smile.options
+    if options.has_polarizability and not theirs.has_polarizability:
+        raise UserError(
+            "--polarizability_head local is not trained on a frozen MACE; train it with "
+            "mace_smile_run_train --electrostatics none and give that model as --foundation_model: "
+            "its polarizability is kept"
+        )
+    options = dataclasses.replace(
+        options,
+        polarizability_head=theirs.polarizability_head,
+        polarizability_channels=theirs.polarizability_channels,
+    )
     if options.has_local_screening or options.learn_screening_value:
         raise UserError(
             "learned screening factors (--screening local, --screening_value learned) are not "
-            "trained on a frozen MACE; train them with mace_smile_run_train, or give "
-            "--screening global and a number as --screening_value"
+            "trained together with the charges of a frozen MACE; train the charges without them, "
+            "then local factors with mace_smile_train_screening or a global one with "
+            "mace_smile_fit_screening, or give --screening global and a number as "
+            "--screening_value"
         )
     has_head = frozen.smile is not None and frozen.smile.options.screening == "uncoupled"
     if options.screening == "uncoupled" and not has_head:
         raise UserError(
-            "--screening uncoupled is not trained on a frozen MACE; train it with "
-            "mace_smile_run_train --electrostatics none and give that model as --foundation_model: "
-            "its Born charges are kept"
+            "--screening uncoupled is not trained together with the charges of a frozen MACE; "
+            "train it with mace_smile_train_screening, before (give the result as "
+            "--foundation_model: its Born charges are kept) or after this"
         )
     if not has_head or options.screening == "global":
         return options
-    assert frozen.smile is not None
-    theirs = frozen.smile.options
     return dataclasses.replace(
         options, screening=theirs.screening, born_channels=theirs.born_channels
     )

@@ -126,10 +126,13 @@ def finished_model(task: Task, fitted: SmileMACE) -> SmileMACE:
     with default_dtype(dtype):
         model = SmileMACE(task.frozen.backbone, fitted.options).to(dtype)
     state = dict(fitted.charge_heads.state_dict())
-    if task.frozen.smile is not None and fitted.options.screening == "uncoupled":
-        name = quantities.BORN_EFFECTIVE_CHARGES
-        kept = task.frozen.smile.charge_heads[name].state_dict()
-        state.update({f"{name}.{key}": value for key, value in kept.items()})
+    if task.frozen.smile is not None:
+        names = [quantities.POLARIZABILITY] if fitted.options.has_polarizability else []
+        if fitted.options.screening == "uncoupled":
+            names.append(quantities.BORN_EFFECTIVE_CHARGES)
+        for name in names:
+            kept = task.frozen.smile.charge_heads[name].state_dict()
+            state.update({f"{name}.{key}": value for key, value in kept.items()})
     model.charge_heads.load_state_dict(state)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -158,17 +158,23 @@ def resolve_order(
         data or what the frames say of themselves.
     """
     known, detected = known_orders(frames, key, dipole_key)
-    evidence = "; ".join(str(test) for test in detected.tests)
+    used = [str(test) for test in detected.tests if test.n_frames]
+    evidence = "; ".join(used) or "no test could be made"
     if order != "auto":
         field_first(np.zeros((0, 9)), order)  # refuses another name
     if len(known | {order} - {"auto"}) > 1:
-        said = [f"the flag `--becs_order` is {order}"]
+        said = [f"`--becs_order` is {order}"]
         said += [f"the data say {detected.order}"] if detected.order else []
-        said += [f"the header of a frame says {name}" for name in sorted(_told(frames, key))]
+        told = sorted(_told(frames, key))
+        said += [f"the header of a frame says {name}" for name in told]
+        remedy = "put all frames into one order"
+        if len(known) == 1:
+            remedy = f"give `--becs_order {next(iter(known))}`"
+        if told:
+            remedy += f", or take a wrong '{ORDER_KEY}' out of the headers"
         raise UserError(
             f"the order of the indices of '{key}' is contradictory: {', '.join(said)} "
-            f"({evidence}); give the right `--becs_order`, or take a wrong '{ORDER_KEY}' out of "
-            "the headers"
+            f"({evidence}); {remedy}"
         )
     if known or order != "auto":
         return str(known.pop() if known else order), detected
@@ -182,9 +188,18 @@ def resolve_order(
 
 
 def _told(frames: Sequence[ase.Atoms], key: str) -> set[str]:
-    """Orders that headers tell, which a command of this package has written."""
+    """Orders that headers tell, which a command of this package has written.
+
+    :raises UserError: for a name that is none.
+    """
     labelled = [atoms for atoms in frames if has_born_charges(atoms, key)]
-    return {str(atoms.info[ORDER_KEY]) for atoms in labelled if ORDER_KEY in atoms.info}
+    told = {str(atoms.info[ORDER_KEY]) for atoms in labelled if ORDER_KEY in atoms.info}
+    if told - set(ORDERS):
+        raise UserError(
+            f"'{ORDER_KEY}' in the header of a frame is '{min(told - set(ORDERS))}' but must be "
+            f"one of {', '.join(ORDERS)}"
+        )
+    return told
 
 
 def rotational_residual(atoms: ase.Atoms, tensors: np.ndarray, dipole: np.ndarray) -> np.ndarray:

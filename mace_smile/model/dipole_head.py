@@ -78,9 +78,7 @@ class DipoleHead(EdgeVectorHead):
         sender, receiver = edge_index[0], edge_index[1]
         hidden = torch.nn.functional.silu(self.hidden(node_feats[:, self.scalar_columns]))
         gates = self.gates(hidden)
-        lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
-        directions = vectors / (lengths + 1e-9)
-        radial = self.edge_radial(node_attrs, edge_index, lengths, atomic_numbers)
+        directions, radial = self.edge_geometry(node_attrs, edge_index, vectors, atomic_numbers)
         weights = self.edge_weights(node_feats, node_attrs, edge_index, radial)
         elements = torch.argmax(node_attrs, dim=1)
         bonds = self.bond_weights[elements[receiver], elements[sender]]  # (n_edges, n_radial)

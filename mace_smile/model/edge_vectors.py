@@ -11,7 +11,7 @@ plus mixed vectors of the features where there are any.
 """
 
 import math
-from typing import List
+from typing import List, Tuple
 
 import torch
 from e3nn import o3
@@ -92,22 +92,25 @@ class EdgeVectorHead(torch.nn.Module):
         torch.nn.init.normal_(self.sender_weights.weight, std=std)
         torch.nn.init.normal_(self.radial_weights.weight)
 
-    def edge_radial(
+    def edge_geometry(
         self,
         node_attrs: torch.Tensor,
         edge_index: torch.Tensor,
-        lengths: torch.Tensor,
+        vectors: torch.Tensor,
         atomic_numbers: torch.Tensor,
-    ) -> torch.Tensor:
-        """Radial functions of the edges, zero at the cutoff, shape ``(n_edges, n_radial)``.
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Directions and radial functions of the edges.
 
         :param node_attrs: one-hot elements, shape ``(n_atoms, n_elements)``.
         :param edge_index: sender and receiver of each edge, shape ``(2, n_edges)``.
-        :param lengths: of the edges, shape ``(n_edges, 1)``, in A.
+        :param vectors: receiver minus sender, shape ``(n_edges, 3)``, in A.
         :param atomic_numbers: of the model's elements, shape ``(n_elements,)``.
+        :return: unit vectors ``(n_edges, 3)``, and functions of the distances that are zero at the
+            cutoff, ``(n_edges, n_radial)``.
         """
+        lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
         radial, _ = self.radial(lengths, node_attrs, edge_index, atomic_numbers)
-        return radial
+        return vectors / (lengths + 1e-9), radial
 
     def edge_weights(
         self,
@@ -121,7 +124,7 @@ class EdgeVectorHead(torch.nn.Module):
         :param node_feats: features of all layers, shape ``(n_atoms, n_features)``.
         :param node_attrs: one-hot elements, shape ``(n_atoms, n_elements)``.
         :param edge_index: sender and receiver of each edge, shape ``(2, n_edges)``.
-        :param radial: from :meth:`edge_radial`.
+        :param radial: from :meth:`edge_geometry`.
         """
         given = torch.cat([node_attrs, node_feats[:, self.sender_columns]], dim=-1)
         weights = self.radial_weights(radial) * self.sender_weights(given)[edge_index[0]]

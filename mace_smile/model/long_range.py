@@ -17,11 +17,12 @@ grow, by an amount that forces do not show. The hardness of the elements (S2 eq.
     U_i = \\frac{1}{2} J_{Z_i} q_i^2
 
 starts with what was left out and is learned, so the energy of charges near each other that
-add up to nothing starts near zero whatever their size.
+add up to nothing starts near zero whatever their size. Atomic dipoles that enter the energy have
+such a term, too.
 """
 
 import math
-from typing import Dict, Final, List
+from typing import Dict, Final, List, Optional
 
 import torch
 from e3nn import o3
@@ -96,6 +97,29 @@ class Hardness(torch.nn.Module):
 
 
 @compile_mode("script")
+class DipoleHardness(torch.nn.Module):
+    """Energy it takes to polarise an atom, a property of its element: an inverse polarizability.
+
+    :param n_elements: number of chemical elements of the model.
+    :param smearing: width of the Gaussian dipole whose energy with itself it starts with, in A.
+    """
+
+    def __init__(self, n_elements: int, smearing: float) -> None:
+        super().__init__()
+        self.initial = 2.0 * COULOMB_CONSTANT / (3.0 * math.sqrt(2.0 * math.pi) * smearing**3)
+        self.relative = torch.nn.Parameter(torch.ones(n_elements))
+
+    def forward(self, dipoles: torch.Tensor, node_attrs: torch.Tensor) -> torch.Tensor:
+        """Energy of each atom, shape ``(n_atoms,)``, in eV; zero for an atom without dipole.
+
+        :param dipoles: shape ``(n_atoms, 3)``, in e A.
+        :param node_attrs: one-hot elements, shape ``(n_atoms, n_elements)``.
+        """
+        squares = dipoles.square().sum(dim=1)
+        return 0.5 * self.initial * (node_attrs * self.relative).sum(dim=1) * squares
+
+
+@compile_mode("script")
 class LearnedReadout(torch.nn.Module):
     """Energy of an atom from its charges and potentials, beyond half of their product.
 
@@ -150,6 +174,7 @@ class LongRange(torch.nn.Module):
         cells: torch.Tensor,
         periodic: torch.Tensor,
         data: Dict[str, torch.Tensor],
+        dipoles: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
         """Potentials at the atoms, shape ``(n_atoms, n_channels)``, in V.
 
@@ -159,10 +184,12 @@ class LongRange(torch.nn.Module):
         :param cells: strained as the positions, shape ``(n_graphs, 3, 3)``, in A.
         :param periodic: shape ``(n_graphs, 3)``, bool.
         :param data: the batch.
+        :param dipoles: beside the first charges, on their scale, shape ``(n_atoms, 3)``, in e A;
+            three more columns of the result are then the gradient of the first potential, in V/A.
         """
         edge_index, vectors = self.edges(positions, cells, data)
         return self.electrostatics(
-            charges, whole, cells, periodic, data["batch"], edge_index, vectors
+            charges, whole, cells, periodic, data["batch"], edge_index, vectors, None, dipoles
         )
 
     def electric_field(
@@ -176,7 +203,7 @@ class LongRange(torch.nn.Module):
     ) -> torch.Tensor:
         """Electric field of all other charges at the atoms, shape ``(n_atoms, 3)``, in V/A.
 
-        Arguments as :meth:`forward`, of one channel; the result holds no graph.
+        Arguments as :meth:`forward`, of one channel, without dipoles; the result holds no graph.
         """
         edge_index, vectors = self.edges(positions, cells, data)
         # An engine that wants no forces may have switched gradients off.

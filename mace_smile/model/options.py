@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from ase.data import atomic_numbers
 
+from mace_smile.model.option_checks import (
+    check_choices,
+    check_dipoles_in_energy,
+    check_numbers,
+    check_screening,
+)
 from mace_smile.physics.parameters import METHODS, TERMS, CoulombParameters, choose_parameters
 
 CHARGE_HEADS = ("local", "none")
@@ -19,6 +25,22 @@ SCREENINGS = ("none", "uncoupled", "global", "local")
 BORN_CHARGE_METHODS = ("unfolded", "phase", "minimum_image")
 PHASE_HARMONICS = (1, 2, 3)
 ACOUSTIC_SUM_RULES = ("none", "subtract")
+POLARIZABILITY_HEADS = ("none", "local")
+#: Allowed values of the fields that are words.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "charge_head": CHARGE_HEADS,
+    "dipole_head": DIPOLE_HEADS,
+    "total_charge_constraint": TOTAL_CHARGE_CONSTRAINTS,
+    "electrostatics": ELECTROSTATICS,
+    "coulomb_terms": COULOMB_TERMS,
+    "boundary": BOUNDARIES,
+    "screening": SCREENINGS,
+    "born_charge_method": BORN_CHARGE_METHODS,
+    "acoustic_sum_rule": ACOUSTIC_SUM_RULES,
+    "polarizability_head": POLARIZABILITY_HEADS,
+    "long_range_readout": LONG_RANGE_READOUTS,
+    "net_charge": NET_CHARGES,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,9 @@ class SmileOptions:
     """``local``: atomic dipoles read out of the node features and edges; ``none``: no dipoles."""
     dipole_elements: tuple[str, ...] | None = None
     """Chemical symbols of the elements that carry atomic dipoles; None is all."""
+    dipoles_in_energy: bool = False
+    """Whether atomic dipoles enter the electrostatic energy beside the charges, divided by the
+    factor s that takes charges to the scale of the dipoles."""
     total_charge_constraint: str = "exact"
     """How the charges are made to add up to the total charge: ``exact`` (a shift over the
     learned atoms), ``penalty`` (a term of the loss) or ``none``."""
@@ -90,6 +115,9 @@ class SmileOptions:
     """Phases along each cell vector, 1 to 3, used with ``phase`` only."""
     acoustic_sum_rule: str = "none"
     """``subtract``: Born charges add up to the total charge, each changed alike; ``none``."""
+    polarizability_head: str = "none"
+    """``local``: polarizabilities of atoms read out of the node features and edges, which act in a
+    field to second order; ``none``."""
     susceptibility: float = 0.0
     """Electronic susceptibility chi of the macro-dipole relation along slab normals (S0
     eq. 4); 0 is SMILE0. Where it is learned, the value it starts from."""
@@ -113,91 +141,14 @@ class SmileOptions:
     """Number of vectors the dipole head builds at each atom."""
     born_channels: int = 16
     """Number of vectors and rank-2 tensors the Born-charge head builds at each atom."""
+    polarizability_channels: int = 16
+    """Number of vectors and rank-2 tensors the polarizability head builds at each atom."""
 
     def __post_init__(self) -> None:
-        for field, allowed in (
-            ("charge_head", CHARGE_HEADS),
-            ("dipole_head", DIPOLE_HEADS),
-            ("total_charge_constraint", TOTAL_CHARGE_CONSTRAINTS),
-            ("electrostatics", ELECTROSTATICS),
-            ("coulomb_terms", COULOMB_TERMS),
-            ("boundary", BOUNDARIES),
-            ("screening", SCREENINGS),
-            ("born_charge_method", BORN_CHARGE_METHODS),
-            ("acoustic_sum_rule", ACOUSTIC_SUM_RULES),
-            ("long_range_readout", LONG_RANGE_READOUTS),
-            ("net_charge", NET_CHARGES),
-        ):
-            value = getattr(self, field)
-            if value not in allowed:
-                raise ValueError(f"`{field}` is '{value}' but must be one of {', '.join(allowed)}")
-        for field in (
-            "smearing",
-            "lr_wavelength",
-            "mesh_spacing",
-            "coulomb_cutoff",
-            "slab_vacuum",
-        ):
-            value = getattr(self, field)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"`{field}` is {value} but must be positive and finite")
-        self._check_screening()
-        for field in (
-            "charge_channels",
-            "dipole_channels",
-            "born_channels",
-            "long_range_channels",
-        ):
-            if getattr(self, field) < 1:
-                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1")
-        if self.long_range_channels > 1 and self.long_range_readout != "learned":
-            raise ValueError(
-                f"`long_range_channels` is {self.long_range_channels} but the physical readout has "
-                "one charge an atom; use `long_range_readout` learned"
-            )
-        if (self.given_charges_key is None) != (self.given_mask_key is None):
-            raise ValueError(
-                f"`given_charges_key` is {self.given_charges_key} and `given_mask_key` is "
-                f"{self.given_mask_key}: give both or none"
-            )
-        if self.slab_axis not in (0, 1, 2):
-            raise ValueError(f"`slab_axis` is {self.slab_axis} but must be 0, 1 or 2")
-        for field in ("susceptibility", "given_susceptibility"):
-            value = getattr(self, field)
-            if value is not None and not (math.isfinite(value) and value > -1.0):
-                raise ValueError(
-                    f"`{field}` is {value} but must be above -1: the dipole is divided by "
-                    f"1 + {field}"
-                )
-        for symbol in self.dipole_elements or ():
-            if symbol not in atomic_numbers:
-                raise ValueError(
-                    f"`dipole_elements` names '{symbol}', which is no chemical symbol; give "
-                    "symbols such as O or O,Mg"
-                )
-
-    def _check_screening(self) -> None:
-        """Factors that are none, and derivatives of charges that are not there."""
-        value = self.screening_value
-        if value is not None and not (math.isfinite(value) and value != 0.0):
-            raise ValueError(f"`screening_value` is {value} but must be finite and not zero")
-        if self.phase_harmonics not in PHASE_HARMONICS:
-            raise ValueError(f"`phase_harmonics` is {self.phase_harmonics} but must be 1, 2 or 3")
-        if self.has_coupled_screening and not self.has_dipole:
-            raise ValueError(
-                f"`screening` is '{self.screening}' but the model has neither charges nor dipoles "
-                "to differentiate; use `charge_head` local, or `screening` uncoupled"
-            )
-        if self.has_local_screening and not self.has_charges:
-            raise ValueError(
-                "`screening` is 'local' but the model has no charges to screen; use `charge_head` "
-                "local, or `screening` global"
-            )
-        if self.learn_screening_value and not (self.screening == "global" and self.has_charges):
-            raise ValueError(
-                "`learn_screening_value` needs charges and `screening` global; give "
-                "`screening_value` a number"
-            )
+        check_choices(self, CHOICES)
+        check_numbers(self)
+        check_screening(self)
+        check_dipoles_in_energy(self)
 
     @property
     def has_charges(self) -> bool:
@@ -226,7 +177,7 @@ class SmileOptions:
 
     @property
     def has_electrostatics(self) -> bool:
-        """Whether the charges enter the energy."""
+        """Whether the charges enter the energy; where they do, atomic dipoles may."""
         return self.has_charges and self.electrostatics != "none"
 
     def coulomb_parameters(self, r_max: float) -> CoulombParameters:
@@ -257,6 +208,11 @@ class SmileOptions:
     def has_born_charges(self) -> bool:
         """Whether the model predicts Born effective charges."""
         return self.screening != "none"
+
+    @property
+    def has_polarizability(self) -> bool:
+        """Whether the model predicts the polarizability of a structure."""
+        return self.polarizability_head != "none"
 
     @property
     def has_coupled_screening(self) -> bool:

@@ -1,10 +1,10 @@
 """What the senders of the edges give to each layer of a MACE, kept while a batch is evaluated.
 
-Born effective charges by ``unfolded`` need these features as tensors of the graph
-(:func:`mace_smile.physics.periodic_derivatives.derivative_along_paths`), and MACE returns none.
+Born effective charges that follow the edges need these features as tensors of the graph
+(:mod:`mace_smile.physics.path_derivatives`), and MACE returns none.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from e3nn import o3
@@ -72,31 +72,31 @@ class RecordedProduct(torch.nn.Module):
         return {**self.__dict__, "is_recording": False, "recorded": None}
 
 
-def record_sender_features(backbone: ScaleShiftMACE) -> None:
-    """Put a :class:`RecordedProduct` around the convolutions of all layers but the first.
+def obstacle(backbone: ScaleShiftMACE) -> str:
+    """Why the sender features of a backbone cannot be told; empty if they can.
 
-    The features of the first layer depend on no position. Convolutions that are recorded already
-    stay as they are.
-
-    :param backbone: changed in place; its results stay the same.
-    :raises ValueError: for layers whose sender features cannot be told, with the remedy.
+    The features of the first layer depend on no position, so it does not count.
     """
-    replaced: List[torch.nn.Module] = []
     for interaction in backbone.interactions[1:]:
+        block, product = type(interaction).__name__, type(interaction.conv_tp).__name__
         if isinstance(interaction.conv_tp, RecordedProduct):
             continue
-        block, product = type(interaction).__name__, type(interaction.conv_tp).__name__
-        remedy = (
-            "`born_charge_method` is unfolded, which follows the features along the edges of the "
-            "backbone, but {}; use `born_charge_method` phase"
-        )
         if not isinstance(interaction.conv_tp, o3.TensorProduct) or hasattr(
             interaction, "conv_fusion"
         ):
-            fused = f"its convolutions are fused ({product}, of cuEquivariance or OpenEquivariance)"
-            raise ValueError(remedy.format(fused) + ", or convert the model to e3nn")
+            return f"its convolutions are fused ({product}, of cuEquivariance or OpenEquivariance)"
         if block not in BLOCKS:
-            raise ValueError(remedy.format(f"its layers are {block}, which have other messages"))
-        replaced.append(interaction)
-    for interaction in replaced:
-        interaction.conv_tp = RecordedProduct(interaction.conv_tp)
+            return f"its layers are {block}, which have other messages"
+    return ""
+
+
+def record_sender_features(backbone: ScaleShiftMACE) -> None:
+    """Put a :class:`RecordedProduct` around the convolutions of all layers but the first.
+
+    Convolutions that are recorded already stay as they are.
+
+    :param backbone: one without an :func:`obstacle`, changed in place; its results stay the same.
+    """
+    for interaction in backbone.interactions[1:]:
+        if not isinstance(interaction.conv_tp, RecordedProduct):
+            interaction.conv_tp = RecordedProduct(interaction.conv_tp)

@@ -1,6 +1,6 @@
-"""The same model with another factor from energy charges to response charges.
+"""The same model with other Born effective charges: another factor, or another screening.
 
-A factor that is fitted after the training must not change what was trained:
+What is fitted after the training must not change what was trained:
 
 .. math::
 
@@ -11,6 +11,7 @@ energy as Q / s, so a model, or a structure, that has them is refused where char
 """
 
 import dataclasses
+from typing import Any
 
 from mace.tools.torch_tools import default_dtype
 
@@ -45,6 +46,11 @@ def check_rescaling(options: SmileOptions) -> None:
             "as Q / s: another factor s would change the energy; train with the factor as "
             "--screening_value, or without given charges"
         )
+    if options.dipoles_in_energy:
+        raise UserError(
+            "the atomic dipoles of the model enter its energy as d / s: another factor s would "
+            "change the energy; train with the factor as --screening_value"
+        )
 
 
 def depends_on_total_charge(options: SmileOptions) -> bool:
@@ -65,20 +71,32 @@ def with_screening_value(
         finite, and a backbone that the method cannot follow.
     """
     check_rescaling(model.options)
+    return with_screening(
+        model,
+        screening="global",
+        screening_value=float(value),
+        learn_screening_value=False,
+        born_charge_method=born_charge_method or model.options.born_charge_method,
+    )
+
+
+def with_screening(model: SmileMACE, **changes: Any) -> SmileMACE:
+    """The model with other options of its Born effective charges, and all heads it has.
+
+    :param model: shares its backbone and heads with the result, as in
+        :func:`with_screening_value`; heads it does not have are new.
+    :param changes: fields of the options.
+    :raises UserError: for options that are not allowed, or that the backbone cannot have.
+    """
     try:
-        options = dataclasses.replace(
-            model.options,
-            screening="global",
-            screening_value=float(value),
-            learn_screening_value=False,
-            born_charge_method=born_charge_method or model.options.born_charge_method,
-        )
+        options = dataclasses.replace(model.options, **changes)
         with default_dtype(model.r_max.dtype):
             result = SmileMACE(model.backbone, options)
     except ValueError as error:
-        raise UserError(f"the factor cannot be set: {error}") from error
+        raise UserError(f"the screening cannot be set: {error}") from error
     for name in result.charge_heads:
-        result.charge_heads[name] = model.charge_heads[name]
+        if name in model.charge_heads:
+            result.charge_heads[name] = model.charge_heads[name]
     if options.has_electrostatics:
         result.long_range = model.long_range
     return result.to(model.r_max.device).train(model.training)

@@ -5,18 +5,18 @@ from typing import Dict, List, Tuple
 import torch
 from mace.modules import ScaleShiftMACE
 
-from mace_smile.model.born_charges import (
-    acoustic_residual,
-    derivative_along_open_axes,
-    derivative_of_dipoles,
-    periodic_derivative,
-    subtract_residual,
-)
+from mace_smile.model.born_charges import derivative_by_edges, derivative_by_positions
+from mace_smile.model.charges import given_atoms
 from mace_smile.model.edge_vectors import layer_irreps
 from mace_smile.model.heads import BornChargeHead
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.polarization import PolarizationHeads
-from mace_smile.model.recorder import record_sender_features
+from mace_smile.model.recorder import obstacle, record_sender_features
+from mace_smile.physics.acoustic_sum import acoustic_residual, subtract_residual
+from mace_smile.physics.dipole_derivatives import (
+    derivative_along_open_axes,
+    derivative_of_dipoles,
+)
 
 
 class ResponseHeads(PolarizationHeads):
@@ -45,8 +45,16 @@ class ResponseHeads(PolarizationHeads):
         self.follows_edges = (
             options.has_coupled_screening
             and options.has_charges
-            and options.born_charge_method == "unfolded"
+            and options.born_charge_method != "minimum_image"
         )
+        if self.follows_edges and obstacle(backbone):
+            if options.born_charge_method == "unfolded":
+                raise ValueError(
+                    "`born_charge_method` is unfolded, which follows the features along the edges "
+                    f"of the backbone, but {obstacle(backbone)}; use `born_charge_method` phase, "
+                    "or a backbone of e3nn"
+                )
+            self.follows_edges = False
         if self.follows_edges:
             record_sender_features(backbone)
         if options.screening == "uncoupled":
@@ -59,7 +67,7 @@ class ResponseHeads(PolarizationHeads):
             )
 
     def start_recording(self, data: Dict[str, torch.Tensor]) -> None:
-        """Make the next call of the backbone keep what ``unfolded`` needs.
+        """Make the next call of the backbone keep what following its edges needs.
 
         :param data: its ``shifts`` are replaced by a copy that can be differentiated by.
         """
@@ -101,7 +109,7 @@ class ResponseHeads(PolarizationHeads):
         :param data: batch as the backbone has seen it.
         :param polarized: of :meth:`PolarizationHeads.polarize`.
         :param cells: strained as the positions, shape ``(n_graphs, 3, 3)``, in A.
-        :param sender_features: of all layers but the first, for ``unfolded``.
+        :param sender_features: of all layers but the first, where the model follows edges.
         """
         charges, whole = polarized["unshifted_charges"], polarized["whole_positions"]
         periodic, dipoles = polarized["periodic"], polarized["atomic_dipoles"]
@@ -111,22 +119,35 @@ class ResponseHeads(PolarizationHeads):
         if training and name in data and not bool((data[name] > 0).any()):
             return born + 0.0 * dipoles.sum()
         if self.has_charges:
-            born = born + periodic_derivative(
-                self.born_charge_method,
-                self.phase_harmonics,
-                charges,
-                whole,
-                cells,
-                periodic,
-                data,
-                sender_features,
-                self.receptive_field,
-                training,
-            )
+            method, harmonics = self.born_charge_method, self.phase_harmonics
+            if self.follows_edges:
+                moments, derivative_of_sum = derivative_by_edges(
+                    method, harmonics, charges, cells, periodic, data, sender_features, training
+                )
+            else:
+                moments, derivative_of_sum = derivative_by_positions(
+                    method,
+                    harmonics,
+                    charges,
+                    whole,
+                    cells,
+                    periodic,
+                    data,
+                    self.receptive_field,
+                    training,
+                )
+            born = born + moments
             if not bool(periodic.all()):
-                exact = self.exact_total_charge
+                shifted = torch.logical_not(given_atoms(data))
+                if not self.exact_total_charge:
+                    shifted = torch.zeros_like(shifted)
                 born = born + derivative_along_open_axes(
-                    charges, whole, cells, periodic, data, exact, training
+                    derivative_of_sum,
+                    whole.detach(),
+                    cells.detach(),
+                    periodic,
+                    data["batch"],
+                    shifted,
                 )
         if self.has_atomic_dipoles:
             born = born + derivative_of_dipoles(dipoles, data["positions"], training)
@@ -140,7 +161,11 @@ class ResponseHeads(PolarizationHeads):
         :param born: shape ``(n_atoms, 3, 3)``, in e.
         :return: the same, and by how much they failed the rule before, ``(n_graphs, 3, 3)``, in e.
         """
-        residual = acoustic_residual(born, data)
+        ptr, batch = data["ptr"], data["batch"]
+        total = torch.zeros(ptr.numel() - 1, dtype=born.dtype, device=born.device)
+        if "total_charge" in data:
+            total = total + data["total_charge"].view(-1).to(born.dtype)
+        residual = acoustic_residual(born, total, batch)
         if self.subtracts_residual:
-            born = subtract_residual(born, residual, data)
+            born = subtract_residual(born, residual, batch, ptr)
         return born, residual

@@ -7,12 +7,13 @@ The energy of a structure is
     U = U_{MACE} + \\frac{1}{2} \\sum_i J_{Z_i} q_i^2 + \\frac{1}{2} \\sum_i q_i \\phi_i
 
 with charges q_i read out of the node features and a hardness J of each element (or a learned
-readout of charges and potentials). Forces and stress are its exact derivatives,
-all charge derivatives included. The model *holds* a MACE: with charges that are zero it
-returns the energies, forces and stresses of the MACE inside, bit for bit.
+readout of charges and potentials), and atomic dipoles beside them where the options say so. Forces
+and stress are its exact derivatives, all charge derivatives included. The model *holds* a MACE:
+with charges that are zero it returns the energies, forces and stresses of the MACE inside, bit
+for bit.
 """
 
-from typing import Any, Dict, Final, List, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from e3nn.util.jit import compile_mode
@@ -20,15 +21,14 @@ from mace.modules import ScaleShiftMACE
 from mace.modules.utils import get_outputs
 
 from mace_smile.model.backbone_parts import BackboneParts
-from mace_smile.model.edge_vectors import layer_irreps
-from mace_smile.model.long_range import Hardness, HiddenCharges, LearnedReadout, LongRange
+from mace_smile.model.electrostatic_energy import ElectrostaticHeads
 from mace_smile.model.options import SmileOptions
-from mace_smile.model.response import ResponseHeads
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
+from mace_smile.physics.response import second_order_forces
 
 
 @compile_mode("script")
-class SmileMACE(ResponseHeads, BackboneParts):
+class SmileMACE(ElectrostaticHeads, BackboneParts):
     """A ScaleShiftMACE with charge heads, electrostatics and response.
 
     :param backbone: a ``mace.modules.ScaleShiftMACE``; it is held, not copied.
@@ -36,9 +36,6 @@ class SmileMACE(ResponseHeads, BackboneParts):
     :raises ValueError: for a backbone that is no ScaleShiftMACE.
     """
 
-    has_electrostatics: Final[bool]
-    has_learned_readout: Final[bool]
-    has_hidden_charges: Final[bool]
     num_interactions: torch.Tensor
 
     def __init__(self, backbone: ScaleShiftMACE, options: SmileOptions) -> None:
@@ -56,30 +53,11 @@ class SmileMACE(ResponseHeads, BackboneParts):
         self.register_buffer("atomic_numbers", backbone.atomic_numbers.detach().clone())
         self.register_buffer("num_interactions", backbone.num_interactions.detach().clone())
 
-        self.has_electrostatics = options.has_electrostatics
-        self.has_learned_readout = (
-            options.has_electrostatics and options.long_range_readout == "learned"
-        )
-        self.has_hidden_charges = self.has_learned_readout and options.long_range_channels > 1
         self.charge_heads = torch.nn.ModuleDict()
         self.add_polarization_heads(backbone, options)
         self.add_response_heads(backbone, options)
-
-        layers = layer_irreps(backbone)
-        n_elements = len(self.atomic_numbers)
-        if self.has_electrostatics:
-            parameters = options.coulomb_parameters(float(self.r_max))
-            self.long_range = LongRange(parameters, options.second_cutoff is not None)
-            # With `full` terms the smearing is numerics, and no property of the atoms.
-            gaussian = parameters.smearing if parameters.terms == "long_range" else 1.0
-            self.charge_heads["hardness"] = Hardness(n_elements, gaussian)
-            n_channels, width = options.long_range_channels, options.charge_channels
-            if self.has_hidden_charges:
-                self.charge_heads["hidden_charges"] = HiddenCharges(
-                    layers, n_elements, n_channels - 1, width
-                )
-            if self.has_learned_readout:
-                self.charge_heads["long_range_readout"] = LearnedReadout(n_channels, width)
+        self.add_polarizability_head(backbone, options)
+        self.add_electrostatic_heads(backbone, options)
 
     def forward(
         self,
@@ -95,6 +73,8 @@ class SmileMACE(ResponseHeads, BackboneParts):
         lammps_mliap: bool = False,
         compute_local_electric_field: bool = False,
         compute_born_charges: bool = True,
+        compute_polarizability: bool = True,
+        polarizing_fields: Optional[torch.Tensor] = None,
     ) -> Dict[str, Optional[torch.Tensor]]:
         """Energy, forces, charges, dipoles and Born effective charges of a batch.
 
@@ -104,6 +84,9 @@ class SmileMACE(ResponseHeads, BackboneParts):
         :param training: keep the graph, for a loss on forces.
         :param compute_local_electric_field: ask for ``local_electric_field``.
         :param compute_born_charges: ask for ``born_effective_charges``, where the model has them.
+        :param compute_polarizability: ask for ``polarizability``, where the model has it.
+        :param polarizing_fields: homogeneous fields, shape ``(n_fields, 3)``, in V/A, for which to
+            give ``second_order_forces`` where the model has a polarizability.
         :return: MACE's outputs; ``electrostatic_energy`` and ``short_range_energy``, the rest of
             the energy, ``(n_graphs,)`` in eV; ``electrostatic_potential`` ``(n_atoms,)`` in V
             and ``local_electric_field`` ``(n_atoms, 3)`` in V/A; ``charges`` and
@@ -113,7 +96,10 @@ class SmileMACE(ResponseHeads, BackboneParts):
             factors from charges to response charges; ``born_effective_charges``
             ``(n_atoms, 3, 3)`` in e, field index first, and ``acoustic_residual``
             ``(n_graphs, 3, 3)`` in e, their sum less the total charge before anything is
-            subtracted. What the model does not have, or nobody asked for, is None.
+            subtracted; ``polarizability`` ``(n_graphs, 3, 3)`` in e^2 A^2/eV, and
+            ``second_order_forces`` ``(n_fields, n_atoms, 3)`` in eV/A, half the gradient of
+            E . alpha E, which no other output contains. What the model does not have, or nobody
+            asked for, is None.
         :raises NotImplementedError: for Hessians, edge forces, atomic stresses and ML-IAP.
         """
         if compute_hessian or compute_edge_forces or compute_atomic_stresses or lammps_mliap:
@@ -125,8 +111,11 @@ class SmileMACE(ResponseHeads, BackboneParts):
         positions = data["positions"]
         cell = data["cell"]
         had_gradients = torch.is_grad_enabled()
-        if self.has_coupled_screening and compute_born_charges:
+        is_polarized = self.has_polarizability and polarizing_fields is not None
+        if is_polarized:
             torch.set_grad_enabled(True)  # an engine may have switched them off
+        if self.has_coupled_screening and compute_born_charges:
+            torch.set_grad_enabled(True)
             if self.follows_edges:
                 self.start_recording(data)
         output = self.backbone(
@@ -147,7 +136,6 @@ class SmileMACE(ResponseHeads, BackboneParts):
         assert interaction_energy is not None
         assert node_energy is not None
         assert displacement is not None
-        n_graphs = int(data["ptr"].numel() - 1)
 
         # MACE strains the positions in place of the given ones, but not the cell.
         strain = 0.5 * (displacement + displacement.transpose(-1, -2))
@@ -168,6 +156,8 @@ class SmileMACE(ResponseHeads, BackboneParts):
         screening: Optional[torch.Tensor] = None
         born_effective_charges: Optional[torch.Tensor] = None
         acoustic_residual: Optional[torch.Tensor] = None
+        polarizability: Optional[torch.Tensor] = None
+        polarization_forces: Optional[torch.Tensor] = None
         if self.has_dipole:
             polarized = self.polarize(node_feats, data, strained, cells)
             response_charges = polarized["response_charges"]
@@ -181,26 +171,14 @@ class SmileMACE(ResponseHeads, BackboneParts):
                 if self.has_coupled_screening:
                     screening = polarized["screening"]
             if self.has_electrostatics:
-                q, whole = polarized["charges"], polarized["whole_positions"]
-                periodic = polarized["periodic"]
-                channels = q.unsqueeze(-1)
-                if self.has_hidden_charges:
-                    hidden = self.charge_heads["hidden_charges"](
-                        node_feats, data["node_attrs"], data["batch"], n_graphs
-                    )
-                    channels = torch.cat([channels, hidden], dim=1)
-                potentials = self.long_range(channels, whole, strained, cells, periodic, data)
-                atom_energy = 0.5 * q * potentials[:, 0]
-                if self.has_learned_readout:
-                    learned = self.charge_heads["long_range_readout"](channels, potentials)
-                    atom_energy = atom_energy + learned
+                terms = self.electrostatic_terms(
+                    node_feats, data, polarized, strained, cells, compute_local_electric_field
+                )
+                atom_energy, charging = terms["energy"], terms["charging"]
+                electrostatic_potential = terms["potential"]
                 if compute_local_electric_field:
-                    local_electric_field = self.long_range.electric_field(
-                        q.unsqueeze(-1), whole, strained, cells, periodic, data
-                    )
-                electrostatic_potential = potentials[:, 0]
+                    local_electric_field = terms["field"]
                 electrostatic_energy = electrostatic_energy.index_add(0, data["batch"], atom_energy)
-                charging = self.charge_heads["hardness"](q, data["node_attrs"])
                 charging_energy = torch.zeros_like(energy).index_add(0, data["batch"], charging)
                 node_energy = node_energy + atom_energy + charging
                 short_range_energy = energy + charging_energy
@@ -218,7 +196,15 @@ class SmileMACE(ResponseHeads, BackboneParts):
             else:
                 born = self.read_out_born_charges(node_feats, data, training)
             born_effective_charges, acoustic_residual = self.with_acoustic_sum(born, data)
-            torch.set_grad_enabled(had_gradients)
+        if self.has_polarizability and (compute_polarizability or is_polarized):
+            polarizability = self.read_out_polarizability(
+                node_feats, data, training or is_polarized, is_polarized
+            )
+            if polarizing_fields is not None:
+                polarization_forces = second_order_forces(
+                    polarizability, positions, polarizing_fields
+                )
+        torch.set_grad_enabled(had_gradients)
 
         forces, virials, stress, _, _ = get_outputs(
             energy=interaction_energy,
@@ -256,6 +242,8 @@ class SmileMACE(ResponseHeads, BackboneParts):
             "screening": screening,
             "born_effective_charges": born_effective_charges,
             "acoustic_residual": acoustic_residual,
+            "polarizability": polarizability,
+            "second_order_forces": polarization_forces,
         }
 
     def __setstate__(self, state: Dict[str, Any]) -> None:

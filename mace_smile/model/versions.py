@@ -16,7 +16,7 @@ from mace_smile.model.long_range import Hardness, LongRange
 from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 def _with_all_fields(old: SmileOptions) -> SmileOptions:
@@ -84,12 +84,20 @@ def _from_4(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, **flags, "options": options}
 
 
+def _from_5(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 6 has polarizabilities, and atomic dipoles in the energy."""
+    options = _with_all_fields(state["options"])
+    flags = {"has_polarizability": False, "has_dipoles_in_energy": False}
+    return {**state, **flags, "options": options}
+
+
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_1,
     2: _from_2,
     3: _from_3,
     4: _from_4,
+    5: _from_5,
 }
 
 

@@ -1,5 +1,7 @@
 """Electrostatic potential of Gaussian-smeared or point charges: periodic, slab and open.
 
+Dipoles beside the charges are an option (:mod:`.dipoles`).
+
 The energy of the charges q_i (in e) of one structure is
 
 .. math::
@@ -85,6 +87,7 @@ class Electrostatics(torch.nn.Module):
         edge_index: torch.Tensor,
         edge_vectors: torch.Tensor,
         targets: Optional[torch.Tensor] = None,
+        dipoles: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
         """Potential at the atoms, so that the energy is half the sum of charge times potential.
 
@@ -101,7 +104,11 @@ class Electrostatics(torch.nn.Module):
         :param targets: where the potential of the other atoms is wanted, a place for each
             atom, shape ``(n_atoms, 3)``, in A; None: at the atoms. The electric field at the
             atoms is minus the gradient of the summed potential by the targets.
-        :return: potential, shape ``(n_atoms, n_channels)``, in V.
+        :param dipoles: of the atoms beside the charges of the first channel, shape
+            ``(n_atoms, 3)``, in e A; not together with ``targets``.
+        :return: potential, shape ``(n_atoms, n_channels)``, in V. With dipoles
+            ``(n_atoms, n_channels + 3)``: the last three are the gradient of the first potential,
+            in V/A, and half its product with the dipoles belongs to the energy.
         :raises ValueError: with one periodic axis, which no method here covers, and for a
             periodic cell without volume.
         """
@@ -112,11 +119,16 @@ class Electrostatics(torch.nn.Module):
                 "make it periodic along none, two or three axes"
             )
         is_open = n_periodic == 0
-        correction = torch.zeros_like(charges)
+        assert targets is None or dipoles is None
+        n_columns = charges.shape[1] + (0 if dipoles is None else 3)
+        potential = torch.zeros(
+            (charges.shape[0], n_columns), dtype=charges.dtype, device=charges.device
+        )
         if bool((n_periodic == 2).any()):
-            cells, correction = self.slab_terms(
-                charges, positions, cells, periodic, batch, n_periodic == 2, targets
+            cells, atoms, term = self.slab_terms(
+                charges, positions, cells, periodic, batch, n_periodic == 2, targets, dipoles
             )
+            potential = potential.index_add(0, atoms, term)
         volumes = cell_volumes(cells.detach())
         boxes = torch.linalg.norm(cells.detach(), dim=-1).prod(dim=-1)
         # rounding leaves parallel vectors a volume; that of NaN cells is no number
@@ -127,7 +139,6 @@ class Electrostatics(torch.nn.Module):
             )
         # Structures of one kind go through one call.
         kinds = self.kinds(cells, is_open, batch)
-        potential = correction
         present = torch.unique(kinds)
         for number in range(present.shape[0]):
             kind = int(present[number])
@@ -141,6 +152,7 @@ class Electrostatics(torch.nn.Module):
                 None if targets is None else targets[atoms],
                 cells[torch.nonzero(chosen).flatten()],
                 members,
+                None if dipoles is None else dipoles[atoms],
             )
             potential = potential.index_add(0, atoms, part)
         if self.is_full and edge_index.shape[1] > 0:
@@ -148,7 +160,7 @@ class Electrostatics(torch.nn.Module):
             vectors = edge_vectors[edges]
             if targets is not None:
                 vectors = vectors + (targets - positions)[edge_index[1, edges]]
-            potential = potential + self.real_space(charges, edge_index[:, edges], vectors)
+            potential = potential + self.real_space(charges, edge_index[:, edges], vectors, dipoles)
         return potential
 
     def kinds(
@@ -180,11 +192,13 @@ class Electrostatics(torch.nn.Module):
         batch: torch.Tensor,
         is_slab: torch.Tensor,
         targets: Optional[torch.Tensor],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        dipoles: Optional[torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Cells with those of slabs replaced by own ones, and the correction of the potential.
 
         :param is_slab: shape ``(n_graphs,)``, bool; the others as in :meth:`forward`.
-        :return: shapes ``(n_graphs, 3, 3)``, in A, and ``(n_atoms, n_channels)``, in V.
+        :return: cells, shape ``(n_graphs, 3, 3)``, in A; numbers of the atoms of slabs; and the
+            correction of what :meth:`forward` returns for these atoms.
         """
         graphs = torch.nonzero(is_slab).flatten()
         atoms = torch.nonzero(is_slab[batch]).flatten()
@@ -206,9 +220,9 @@ class Electrostatics(torch.nn.Module):
             middles,
             members,
             self.coulomb_constant,
+            None if dipoles is None else dipoles[atoms],
         )
-        correction = torch.zeros_like(charges).index_add(0, atoms, term)
-        return cells.index_copy(0, graphs, own), correction
+        return cells.index_copy(0, graphs, own), atoms, term
 
     def smooth_potential(
         self,
@@ -218,6 +232,7 @@ class Electrostatics(torch.nn.Module):
         targets: Optional[torch.Tensor],
         cells: torch.Tensor,
         batch: torch.Tensor,
+        dipoles: Optional[torch.Tensor],
     ) -> torch.Tensor:
         """What has no cutoff, for structures of one kind; arguments as :meth:`forward`."""
         n_graphs = cells.shape[0]
@@ -227,14 +242,20 @@ class Electrostatics(torch.nn.Module):
         places = torch.arange(batch.shape[0], device=batch.device) - starts[batch]
         slots = batch * size + places
         if kind < 0:
-            return self.open_sum(charges, positions, targets, n_graphs, slots, size)
+            return self.open_sum(charges, positions, targets, n_graphs, slots, size, dipoles)
         volumes = cell_volumes(cells)
         if kind < self.FIRST_MESH:
-            potential = self.ewald(charges, positions, targets, cells, volumes, slots, size)
+            potential = self.ewald(
+                charges, positions, targets, cells, volumes, slots, size, dipoles
+            )
         else:
-            potential = self.mesh(charges, positions, targets, cells, volumes, batch)
+            potential = self.mesh(charges, positions, targets, cells, volumes, batch, dipoles)
         total = torch.zeros(
             (n_graphs, charges.shape[1]), dtype=charges.dtype, device=charges.device
         ).index_add(0, batch, charges)
         background = 2.0 * self.potential.background_correction() * total / volumes.unsqueeze(-1)
-        return potential - charges * self.potential.self_contribution() - background[batch]
+        own = charges * self.potential.self_contribution() + background[batch]
+        if dipoles is not None:
+            slope = self.potential.self_contribution() / (3.0 * self.potential.smearing**2)
+            own = torch.cat([own, dipoles * slope], dim=1)
+        return potential - own

@@ -16,6 +16,10 @@ of a box of whole numbers are one matrix product, and so are the potentials
 real part taken, the kernel v(k) being torch-pme's. No sine is evaluated for each atom and
 vector, and structures of a batch are padded to the largest, without a loop.
 
+Dipoles d_i enter as :math:`S(k) = \\sum_i (q_i + i k d_i) \\, e^{i k r_i}`. In units of the cell
+vectors k d is a sum of three whole numbers times components, so they are three more channels
+of the same products, and so is the gradient of the potential.
+
 Real and imaginary parts are kept apart: TorchScript's own derivatives of complex products, which
 it takes from the second call on, lack the conjugate.
 """
@@ -26,9 +30,11 @@ from typing import List, Optional
 import torch
 from torchpme import CoulombPotential
 
+from mace_smile.physics.dipoles import join_dipoles
+
 
 class EwaldSum(torch.nn.Module):
-    """Periodic potential of Gaussian-smeared charges, by an explicit reciprocal sum.
+    """Periodic potential of Gaussian-smeared charges and dipoles, by an explicit reciprocal sum.
 
     :param potential: torch-pme's potential, for its kernel.
     :param lr_wavelength: shortest wavelength in A: the sum holds all \\|k\\| up to
@@ -49,6 +55,7 @@ class EwaldSum(torch.nn.Module):
         volumes: torch.Tensor,
         slots: torch.Tensor,
         size: int,
+        dipoles: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
         """Potential of all charges and images, an atom's own smeared charge included.
 
@@ -61,10 +68,11 @@ class EwaldSum(torch.nn.Module):
         :param slots: structure of each atom times ``size`` plus its number in the structure,
             shape ``(n_atoms,)``.
         :param size: atoms of the largest structure.
-        :return: shape ``(n_atoms, n_channels)``, in V.
+        :param dipoles: beside the charges of the first channel, shape ``(n_atoms, 3)``, in e A.
+        :return: shape ``(n_atoms, n_channels)``, in V; with dipoles ``(n_atoms, n_channels + 3)``,
+            the last three the gradient of the first potential, in V/A.
         """
         n_graphs = cells.shape[0]
-        n_channels = charges.shape[1]
         inverse_cells = torch.linalg.inv(cells)
         own_limits = self.limits(cells)
         limits = own_limits.max(dim=0).values
@@ -73,7 +81,12 @@ class EwaldSum(torch.nn.Module):
         if targets is not None:
             target_phases = self.phases(targets, inverse_cells, limits, slots, size)
 
-        padded = pad(charges, slots, n_graphs, size)[:, :, None, :, None]  # (g, n, 1, c, 1)
+        padded = pad(charges, slots, n_graphs, size)
+        if dipoles is not None:
+            relative = torch.matmul(pad(dipoles, slots, n_graphs, size), inverse_cells)
+            padded = torch.cat([padded, relative], dim=2)
+        n_channels = padded.shape[2]
+        padded = padded[:, :, None, :, None]  # (g, n, 1, c, 1)
         first = self.product(phases[0], phases[1])
         last = torch.flatten(phases[2].unsqueeze(-2) * padded, 2)  # (g, n, k_3 c 2)
         # The products of all real and imaginary parts, (g, 2, k_1 k_2, k_3, c, 2)
@@ -82,8 +95,13 @@ class EwaldSum(torch.nn.Module):
 
         kernel = self.kernel(inverse_cells, own_limits, limits) / volumes[:, None, None, None]
         kernel = kernel.flatten(1, 2).unsqueeze(-1)  # (g, k_1 k_2, k_3, 1)
-        real = kernel * (parts[:, 0, :, :, :, 0] - parts[:, 1, :, :, :, 1])
-        imaginary = -kernel * (parts[:, 0, :, :, :, 1] + parts[:, 1, :, :, :, 0])  # of S*
+        real = parts[:, 0, :, :, :, 0] - parts[:, 1, :, :, :, 1]
+        imaginary = parts[:, 0, :, :, :, 1] + parts[:, 1, :, :, :, 0]
+        if dipoles is not None:
+            waves = 2.0 * math.pi * self.all_numbers(limits, charges).unsqueeze(0).flatten(1, 2)
+            real, imaginary = join_dipoles(real, imaginary, waves, 3)
+        real = kernel * real
+        imaginary = -kernel * imaginary  # of S*
         rows = [torch.stack([real, imaginary], dim=-1), torch.stack([-imaginary, real], dim=-1)]
         filtered = torch.flatten(torch.cat(rows, dim=1), 2)  # (g, 2 k_1 k_2, k_3 c 2)
 
@@ -91,6 +109,9 @@ class EwaldSum(torch.nn.Module):
         summed = torch.matmul(target_first, filtered).unflatten(2, [-1, n_channels, 2])
         signs = torch.tensor([1.0, -1.0], dtype=charges.dtype, device=charges.device)
         potential = (summed * (target_phases[2] * signs).unsqueeze(-2)).sum(dim=[2, 4])
+        if dipoles is not None:
+            gradient = torch.matmul(potential[:, :, -3:], inverse_cells.transpose(1, 2))
+            potential = torch.cat([potential[:, :, :-3], gradient], dim=2)
         return potential.flatten(0, 1)[slots]
 
     def limits(self, cells: torch.Tensor) -> torch.Tensor:
@@ -140,6 +161,13 @@ class EwaldSum(torch.nn.Module):
         limit = int(limits[axis])
         first = 0 if axis == 0 else -limit
         return torch.arange(first, limit + 1, device=like.device).to(like.dtype)
+
+    def all_numbers(self, limits: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Whole numbers of all reciprocal vectors, shape ``(k_1, k_2, k_3, 3)``."""
+        x = self.numbers(0, limits, like)[:, None, None]
+        y = self.numbers(1, limits, like)[:, None]
+        z = self.numbers(2, limits, like)
+        return torch.stack(torch.broadcast_tensors(x, y, z), dim=-1)
 
     def kernel(
         self, inverse_cells: torch.Tensor, own_limits: torch.Tensor, limits: torch.Tensor

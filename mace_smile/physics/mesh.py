@@ -6,6 +6,10 @@ The rest is put together here, for three reasons: structures share one transform
 of mesh points follows the wanted spacing instead of the next power of two; and the P3M
 influence function holds in any cell (torch-pme 0.5 takes it from Cartesian components, which
 is right in orthorhombic cells along x, y and z alone).
+
+Dipoles, in units of the cell vectors, are spread on three meshes of their own with the weights of
+charges, and joined with the charges in reciprocal space; the gradient of the potential is read
+from three more meshes. So no derivative of a weight is needed.
 """
 
 import itertools
@@ -14,6 +18,8 @@ from typing import List, Optional
 import torch
 from torchpme import CoulombPotential
 from torchpme.lib import MeshInterpolator
+
+from mace_smile.physics.dipoles import join_dipoles
 
 
 def fast_sizes(largest: int) -> list[int]:
@@ -43,7 +49,7 @@ def relative_positions(
 
 
 class MeshSum(torch.nn.Module):
-    """Periodic potential of Gaussian-smeared charges, by fast Fourier transforms.
+    """Periodic potential of Gaussian-smeared charges and dipoles, by fast Fourier transforms.
 
     :param potential: torch-pme's potential, for its kernel.
     :param method: ``pme`` (Lagrange interpolation; Essmann et al. 1995, 10.1063/1.470043) or
@@ -81,6 +87,7 @@ class MeshSum(torch.nn.Module):
         cells: torch.Tensor,
         volumes: torch.Tensor,
         batch: torch.Tensor,
+        dipoles: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
         """Potential of all charges and images, an atom's own smeared charge included.
 
@@ -92,13 +99,19 @@ class MeshSum(torch.nn.Module):
             have meshes of one size.
         :param volumes: shape ``(n_graphs,)``, in A^3, positive.
         :param batch: structure of each atom, shape ``(n_atoms,)``.
-        :return: shape ``(n_atoms, n_channels)``, in V.
+        :param dipoles: beside the charges of the first channel, shape ``(n_atoms, 3)``, in e A.
+        :return: shape ``(n_atoms, n_channels)``, in V; with dipoles ``(n_atoms, n_channels + 3)``,
+            the last three the gradient of the first potential, in V/A.
         """
-        n_graphs, n_channels = cells.shape[0], charges.shape[1]
+        n_graphs = cells.shape[0]
         self.check_sizes(cells)
         numbers = self.mesh_sizes(cells[:1])[0]
         sizes = [int(numbers[0]), int(numbers[1]), int(numbers[2])]
         inverse_cells = torch.linalg.inv(cells)
+        if dipoles is not None:
+            own = torch.bmm(dipoles.unsqueeze(1), inverse_cells[batch]).squeeze(1)
+            charges = torch.cat([charges, own], dim=1)
+        n_channels = charges.shape[1]
         # Neighbours in the mesh come one after another: large meshes do not fit into a cache.
         relative = relative_positions(positions, inverse_cells, batch)
         order = self.mesh_order(relative, batch, sizes)
@@ -114,6 +127,14 @@ class MeshSum(torch.nn.Module):
         # Neither transform divides by the number of points. The product is one of real numbers:
         # TorchScript's own derivatives of complex products lack the conjugate.
         spectrum = torch.view_as_real(torch.fft.rfftn(mesh, dim=[2, 3, 4], norm="backward"))
+        if dipoles is not None:
+            real, imaginary = join_dipoles(
+                spectrum[:, :, :, :, :, 0],
+                spectrum[:, :, :, :, :, 1],
+                -self.waves(sizes, charges).unsqueeze(1),  # of exp(-i k r), as torch transforms
+                0,
+            )
+            spectrum = torch.stack([real, imaginary], dim=-1)
         filtered = torch.view_as_complex(spectrum * kernel.unsqueeze(-1))
         mesh = torch.fft.irfftn(filtered, s=sizes, dim=[2, 3, 4], norm="forward").flatten(1)
 
@@ -122,6 +143,10 @@ class MeshSum(torch.nn.Module):
             points, columns, rows = self.interpolation(relative, batch, sizes)
         values = mesh.index_select(1, points).view(spread.shape)
         potential = ((values * rows).sum(dim=2) * columns).sum(dim=1).t()
+        if dipoles is not None:
+            own = inverse_cells[batch].transpose(1, 2)
+            gradient = torch.bmm(potential[:, -3:].unsqueeze(1), own).squeeze(1)
+            potential = torch.cat([potential[:, :-3], gradient], dim=1)
         return torch.zeros_like(potential).index_copy(0, order, potential)
 
     def mesh_sizes(self, cells: torch.Tensor) -> torch.Tensor:
@@ -180,6 +205,20 @@ class MeshSum(torch.nn.Module):
         points = starts.unsqueeze(2) + indices[:, :, 2]
         columns = weights[:, None, :, 0] * weights[None, :, :, 1]
         return points.flatten(), columns.flatten(0, 1), weights[:, :, 2]
+
+    def waves(self, sizes: List[int], like: torch.Tensor) -> torch.Tensor:
+        """2 pi times the whole numbers of the transformed meshes, ``(3, k_1, k_2, k_3)``.
+
+        Zero for the largest, which stands for itself and its opposite, and so has no direction.
+        """
+        numbers: List[torch.Tensor] = []
+        for axis, size in enumerate(sizes):
+            frequencies = torch.fft.fftfreq(size, dtype=like.dtype, device=like.device)
+            frequencies[size // 2] = 0.0
+            if axis == 2:
+                frequencies = frequencies[: size // 2 + 1]
+            numbers.append(2.0 * torch.pi * size * frequencies)
+        return torch.stack(torch.meshgrid(numbers, indexing="ij"))
 
     def kernel(
         self, inverse_cells: torch.Tensor, volumes: torch.Tensor, sizes: List[int]

@@ -7,12 +7,12 @@
 with the image of j that is nearest to i. That is exact where no charge depends on an atom and on
 its image, in cells wider than twice the receptive field. It takes one derivative for each atom
 of the largest structure, so it is slow: a reference for the other methods of
-:mod:`mace_smile.physics.periodic_derivatives`.
+:mod:`mace_smile.physics.path_derivatives`.
 """
 
 import torch
 
-from mace_smile.physics.periodic_derivatives import filled_cell
+from mace_smile.physics.periodic_derivatives import filled_cell, filled_cells
 
 
 def cell_widths(cells: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
@@ -22,8 +22,8 @@ def cell_widths(cells: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
     :param periodic: axes that are periodic, shape ``(n_graphs, 3)``, bool.
     :return: shape ``(n_graphs, 3)``, in A.
     """
-    filled = [filled_cell(cell, axes) for cell, axes in zip(cells, periodic, strict=True)]
-    widths = 1.0 / torch.linalg.norm(torch.linalg.inv(torch.stack(filled)), dim=1)
+    inverse = torch.linalg.inv(filled_cells(cells, periodic))
+    widths = 1.0 / torch.linalg.norm(inverse, dim=1)
     return torch.where(periodic, widths, torch.full_like(widths, float("inf")))
 
 

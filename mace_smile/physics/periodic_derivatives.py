@@ -8,8 +8,9 @@ For charges q_j that are functions of positions,
 
 the sum over all atoms and periodic images whose charges really depend on atom i (S3 eq. 9). Under
 periodic boundaries :math:`\\sum_j q_j r_j` has no such derivative: which image of j is meant
-depends on the path by which q_j depends on r_i. Here are the two forms of the sum that need no
-more than derivatives of weighted sums of charges,
+depends on the path by which q_j depends on r_i. :mod:`mace_smile.physics.path_derivatives` follows
+these paths. Here is the form of the sum that knows none, and needs no more than derivatives of
+weighted sums of charges,
 
 .. math::
 
@@ -54,6 +55,19 @@ def filled_cell(cell: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
         axis = int(torch.argmin(periodic.to(torch.int64)))
         return torch.where(periodic.unsqueeze(-1), cell, slab_normal(cell, axis))
     return cell
+
+
+def filled_cells(cells: torch.Tensor, periodic: torch.Tensor) -> torch.Tensor:
+    """:func:`filled_cell` of each structure.
+
+    :param cells: shape ``(n_graphs, 3, 3)``, in A.
+    :param periodic: shape ``(n_graphs, 3)``, bool.
+    :return: shape ``(n_graphs, 3, 3)``, in A.
+    """
+    filled: List[torch.Tensor] = []
+    for graph in range(cells.shape[0]):
+        filled.append(filled_cell(cells[graph], periodic[graph]))
+    return torch.stack(filled)
 
 
 def phase_moments(
@@ -136,74 +150,4 @@ def derivative_of_moments(
         )[0]
         assert gradient is not None
         result = result + coefficients[moment].unsqueeze(-1) * gradient.unsqueeze(-2)
-    return result
-
-
-def derivative_along_paths(
-    charges: torch.Tensor,
-    positions: torch.Tensor,
-    shifts: torch.Tensor,
-    edge_index: torch.Tensor,
-    vectors: torch.Tensor,
-    sender_features: List[torch.Tensor],
-    training: bool,
-) -> torch.Tensor:
-    """The sum above, exact for message passing over edges, whatever the cell.
-
-    An atom acts on a charge along paths of edges, one for each layer, and the displacement
-    :math:`r_j - r_i` of the image that a path means is the sum of its edges. With
-    :math:`x_e` the features that the sender of edge e gives to a layer, and bars for derivatives
-    of the sum of all charges, the displacement behind an edge enters by weighting
-    :math:`\\bar x_e` with the edge vector:
-
-    .. math::
-
-        \\sum_j (r_j - r_i)_a \\frac{\\partial q_j}{\\partial r_{ib}} =
-        \\sum_e (D_e)_a \\bar x_e \\cdot \\frac{\\partial x_e}{\\partial r_{ib}}
-        - \\sum_{e\\,from\\,i} (D_e)_a (\\bar D_e)_b
-
-    No atom is repeated, and the cost is that of four derivatives of the charges.
-
-    :param charges: functions of ``positions`` and ``shifts``, shape ``(n_atoms,)``, in e.
-    :param positions: shape ``(n_atoms, 3)``, in A, of the graph of ``charges``.
-    :param shifts: added to the difference of positions of each edge, shape ``(n_edges, 3)``,
-        in A, of the graph of ``charges``.
-    :param edge_index: sender and receiver of each edge, shape ``(2, n_edges)``.
-    :param vectors: receiver minus sender, shape ``(n_edges, 3)``, in A.
-    :param sender_features: x of all layers in which they depend on positions, shape
-        ``(n_edges, n_features)`` each, of the graph of ``charges``.
-    :param training: keep the graph of the result.
-    :return: shape ``(n_atoms, 3, 3)``, in e, field index first.
-    """
-    ones: List[Optional[torch.Tensor]] = [torch.ones_like(charges)]
-    bars = torch.autograd.grad(
-        [charges],
-        [shifts] + sender_features,
-        grad_outputs=ones,
-        retain_graph=True,
-        create_graph=training,
-    )
-    edge_bar = bars[0]
-    assert edge_bar is not None
-    displaced = vectors.unsqueeze(-1) * edge_bar.unsqueeze(-2)  # (n_edges, a, b)
-    result = torch.zeros((charges.shape[0], 3, 3), dtype=charges.dtype, device=charges.device)
-    result = result.index_add(0, edge_index[0], -displaced)
-    if len(sender_features) == 0:
-        return result
-    for axis in range(3):
-        weighted: List[Optional[torch.Tensor]] = []
-        for bar in bars[1:]:
-            assert bar is not None
-            weighted.append(vectors[:, axis].unsqueeze(-1) * bar)
-        gradient = torch.autograd.grad(
-            sender_features,
-            [positions],
-            grad_outputs=weighted,
-            retain_graph=True,
-            create_graph=training,
-        )[0]
-        assert gradient is not None
-        along = torch.zeros_like(result)
-        along[:, axis] = gradient
-        result = result + along
     return result

@@ -1,8 +1,16 @@
-"""What Born effective charges do: the force of a field.
+"""What Born effective charges and polarizabilities do: the force of a field.
+
+In a homogeneous field the forces are those of the enthalpy
+
+.. math::
+
+    H = U - E \\cdot \\mu - \\tfrac12 E \\cdot \\alpha E .
 
 Z[i, a, b] = d mu_a / d r_ib = d F_ib / d E_a: the field index a stands before the
 displacement index b, everywhere.
 """
+
+from typing import List
 
 import torch
 
@@ -19,6 +27,25 @@ def field_forces(
     :return: shape ``(n_atoms, 3)``, in eV/A.
     """
     return torch.einsum("iab,a->ib", born_effective_charges, electric_field)
+
+
+def second_order_forces(
+    polarizability: torch.Tensor, positions: torch.Tensor, fields: torch.Tensor
+) -> torch.Tensor:
+    """Forces of second order in homogeneous fields, F_ib = 1/2 d(E . alpha E) / d r_ib.
+
+    :param polarizability: with its graph, which is kept, shape ``(n_graphs, 3, 3)``, in e^2 A^2/eV.
+    :param positions: what it was computed from, shape ``(n_atoms, 3)``, in A.
+    :param fields: each acts on all structures, shape ``(n_fields, 3)``, in V/A.
+    :return: shape ``(n_fields, n_atoms, 3)``, in eV/A.
+    """
+    forces: List[torch.Tensor] = []
+    for number in range(fields.shape[0]):
+        energy = 0.5 * (polarizability @ fields[number] @ fields[number]).sum()
+        gradient = torch.autograd.grad([energy], [positions], retain_graph=True)[0]
+        assert gradient is not None
+        forces.append(gradient)
+    return torch.stack(forces)
 
 
 def force_carrier(

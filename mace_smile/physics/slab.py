@@ -10,9 +10,12 @@ terms of Ballenegger et al. 2009, 10.1063/1.3216473)
     \\quad M = \\sum_i q_i n_i
 
 with n_i the coordinate along the unit normal, measured from the middle of the slab, and L the
-height of that cell. The result does not depend on L but for exp(-2 pi vacuum / a), a being the
-larger in-plane length, so the vacuum is a multiple of a.
+height of that cell. Dipoles add their components along the normal to M, and
+:math:`2 n_i d_i \\cdot n` to :math:`q_i n_i^2`. The result does not depend on L but for
+exp(-2 pi vacuum / a), a being the larger in-plane length, so the vacuum is a multiple of a.
 """
+
+from typing import Optional
 
 import torch
 
@@ -70,6 +73,7 @@ def slab_correction(
     middles: torch.Tensor,
     batch: torch.Tensor,
     coulomb_constant: float,
+    dipoles: Optional[torch.Tensor] = None,
 ) -> torch.Tensor:
     """What two periodic directions have beyond three, ``(n_atoms, n_channels)`` in V.
 
@@ -79,6 +83,9 @@ def slab_correction(
     :param cells: from :func:`slab_cells`, as are ``normals`` and ``middles``.
     :param batch: structure of each atom, shape ``(n_atoms,)``.
     :param coulomb_constant: in eV A / e^2.
+    :param dipoles: beside the charges of the first channel, shape ``(n_atoms, 3)``, in e A.
+    :return: with dipoles ``(n_atoms, n_channels + 3)``, the last three the gradient of the first
+        potential, in V/A.
     """
     directions, middle = normals[batch], middles[batch]
     heights = ((positions * directions).sum(dim=-1) - middle).unsqueeze(-1)
@@ -88,13 +95,22 @@ def slab_correction(
         (cells.shape[0], 3, charges.shape[1]), dtype=charges.dtype, device=charges.device
     )
     moments = torch.stack([charges, charges * heights, charges * heights**2], dim=1)
+    if dipoles is not None:
+        along = (dipoles * directions).sum(dim=-1)
+        none = torch.zeros_like(along)
+        own = torch.stack([none, along, 2.0 * heights.squeeze(-1) * along], dim=1)
+        moments = torch.cat([moments[:, :, :1] + own.unsqueeze(-1), moments[:, :, 1:]], dim=2)
     sums = sums.index_add(0, batch, moments)[batch]  # (n_atoms, 3, n_channels)
     total, dipole, quadrupole = sums[:, 0], sums[:, 1], sums[:, 2]
     volumes = cell_volumes(cells)
     prefactor = 2.0 * torch.pi * coulomb_constant / volumes[batch].unsqueeze(-1)
-    return prefactor * (
+    potential = prefactor * (
         2.0 * wanted * dipole
         - quadrupole
         - total * wanted**2
         - total * lengths_squared[batch].unsqueeze(-1) / 6.0
     )
+    if dipoles is not None:
+        slope = 2.0 * prefactor * (dipole[:, :1] - wanted * total[:, :1])
+        potential = torch.cat([potential, slope * directions], dim=1)
+    return potential

@@ -11,6 +11,8 @@ from mace_smile.selftest.born import check_acoustic_sum, check_born_charges, che
 from mace_smile.selftest.derivatives import check_forces, check_stress
 from mace_smile.selftest.dynamics import check_nve, check_nve_field
 from mace_smile.selftest.finding import Finding
+from mace_smile.selftest.labels import check_labels
+from mace_smile.selftest.second_order import check_second_order
 from mace_smile.selftest.settings import SelftestSettings
 from mace_smile.selftest.subject import Subject
 from mace_smile.selftest.symmetries import (
@@ -29,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "stress": check_stress,
     "born_charges": check_born_charges,
     "field_forces": check_field_forces,
+    "second_order": check_second_order,
     "rotation": check_rotation,
     "permutation": check_permutation,
     "translation": check_translation,
@@ -36,6 +39,7 @@ CHECKS: dict[str, Check] = {
     "neighbours": check_neighbours,
     "supercell": check_supercell,
     "acoustic_sum": check_acoustic_sum,
+    "labels": check_labels,
     "nve": check_nve,
     "nve_field": check_nve_field,
 }

@@ -13,7 +13,7 @@ from mace_smile.selftest.differences import (
 from mace_smile.selftest.finding import Finding, compare, skipped
 from mace_smile.selftest.settings import SelftestSettings
 from mace_smile.selftest.subject import Subject, has_volume
-from mace_smile.selftest.tolerances import DERIVATIVE, PME_FORCES, tolerance
+from mace_smile.selftest.tolerances import DERIVATIVE, PME_JUMPS, tolerance
 
 
 def check_forces(subject: Subject, atoms: ase.Atoms, settings: SelftestSettings) -> list[Finding]:
@@ -35,7 +35,7 @@ def check_forces(subject: Subject, atoms: ase.Atoms, settings: SelftestSettings)
     found = np.array([(forces * direction).sum() for direction in directions])
     allowed = tolerance(DERIVATIVE, subject.dtype, quantities.FORCES)
     if subject.options.electrostatics == "pme":
-        allowed = max(allowed, PME_FORCES)
+        allowed = max(allowed, PME_JUMPS * subject.mesh_error() * subject.coulomb_force(atoms))
     note = f"{len(directions)} directions"
     return [compare("forces", "finite differences", "eV/A", found, expected, allowed, note)]
 

@@ -4,11 +4,12 @@ In a field the conserved energy is
 
 .. math::
 
-    H = U + K - E \\cdot \\mu, \\quad \\mu(t) - \\mu(0) = \\sum_t \\sum_i Z_i \\, \\delta r_i
+    H = U + K - E \\cdot \\mu - \\tfrac12 E \\cdot \\alpha E, \\quad
+    \\mu(t) - \\mu(0) = \\sum_t \\sum_i Z_i \\, \\delta r_i
 
 with the dipole followed from step to step by the mean Z of both ends (S3 eq. 11), and with the
 dipole of the model itself where it is defined and Z is its derivative: coupled charges in open
-structures.
+structures. The last part of H is there where the model has a polarizability.
 """
 
 import ase
@@ -98,23 +99,33 @@ class _Work:
             and options.acoustic_sum_rule == "none"
             and not subject.periodic_axes(atoms).any()
         )
-        self.work = 0.0
+        self.work, self.stored = 0.0, 0.0
         self.positions = atoms.get_positions()
         self.first, self.born = np.zeros(3), np.zeros((len(atoms), 3, 3))
         if self.field is not None:
             self.first, self.born = self._dipole(atoms), self._born_charges(atoms)
+            self.stored = self._stored(atoms)
 
     def follow(self, atoms: ase.Atoms) -> float:
         """The work in eV once the atoms have made a step."""
         if self.field is None:
             return 0.0
+        second_order = self._stored(atoms) - self.stored
         if self.has_dipole:
-            return float(self.field @ (self._dipole(atoms) - self.first))
+            return float(self.field @ (self._dipole(atoms) - self.first)) + second_order
         born, positions = self._born_charges(atoms), atoms.get_positions()
         mean, step = 0.5 * (born + self.born), positions - self.positions
         self.work += float(np.einsum("a,iab,ib->", self.field, mean, step))
         self.born, self.positions = born, positions
-        return self.work
+        return self.work + second_order
+
+    def _stored(self, atoms: ase.Atoms) -> float:
+        """Half of E . alpha E in eV; zero where the model has no polarizability."""
+        atoms.get_forces()
+        alpha = atoms.calc.outputs.get(quantities.POLARIZABILITY)
+        if alpha is None or self.field is None:
+            return 0.0
+        return float(0.5 * self.field @ alpha[0] @ self.field)
 
     def _dipole(self, atoms: ase.Atoms) -> np.ndarray:
         """Response dipole of the model, shape ``(3,)``, in e A; zero where it is not used."""

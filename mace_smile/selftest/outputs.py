@@ -5,7 +5,7 @@ import torch
 
 from mace_smile import quantities
 from mace_smile.selftest.finding import Finding, compare
-from mace_smile.selftest.tolerances import MESH_SYMMETRY, SYMMETRY, tolerance
+from mace_smile.selftest.tolerances import MESH_SYMMETRY, ON_MESH, SYMMETRY, tolerance
 
 Outputs = dict[str, np.ndarray]
 
@@ -17,7 +17,10 @@ RANKS = {
     quantities.CHARGES: 0,
     quantities.ATOMIC_DIPOLES: 1,
     quantities.BORN_EFFECTIVE_CHARGES: 2,
+    quantities.POLARIZABILITY: 2,
 }
+#: Quantities of a structure that grow with it.
+EXTENSIVE = (quantities.ENERGY, quantities.POLARIZABILITY)
 
 
 def turned(outputs: Outputs, rotation: np.ndarray) -> Outputs:
@@ -71,10 +74,10 @@ def compare_outputs(
         values = [np.asarray(outputs[name], dtype=float) for outputs in (found, expected)]
         quantity, unit = name.replace("_", " "), quantities.BY_NAME[name].unit
         allowed = tolerance(kind, dtype, name)
-        if name == quantities.ENERGY:
+        if name in EXTENSIVE:
             values = [values[0] / _size(found), values[1] / _size(expected)]
-            quantity, unit = "energy per atom", "eV"
-        note = "on a mesh" if has_mesh else ""
+            quantity += " per atom"
+        note = "on a mesh" if has_mesh and name in ON_MESH else ""
         findings.append(compare(check, quantity, unit, values[0], values[1], allowed, note))
     return findings
 

@@ -13,7 +13,7 @@ from mace_smile import quantities
 from mace_smile.calculator import SmileCalculator
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.physics.boundaries import model_axes
-from mace_smile.physics.parameters import EWALD_ATOMS
+from mace_smile.physics.parameters import EWALD_ATOMS, mesh_error
 from mace_smile.structures import StructureSettings, atomic_data, input_keys
 
 Batch = dict[str, torch.Tensor]
@@ -36,6 +36,8 @@ class Subject:
         self.settings = StructureSettings.of_model(
             model.options, float(model.r_max), model.scale_value()
         )
+        #: The last structure whose dipole was differentiated by differences, and the result.
+        self.differences: tuple[ase.Atoms, np.ndarray] | None = None
         self._reference: Subject | None = None
         self._raw: Subject | None = None
 
@@ -55,9 +57,16 @@ class Subject:
             self._raw = Subject(model)
         return self._raw
 
-    def calculator(self, field: tuple[float, float, float] | None = None) -> SmileCalculator:
-        """The ASE calculator of the model, in a field in V/A where one is given."""
-        return SmileCalculator(self.model, electric_field=field, device=str(self.device))
+    def calculator(
+        self, field: tuple[float, float, float] | None = None, order: int | None = None
+    ) -> SmileCalculator:
+        """The ASE calculator of the model, in a field in V/A where one is given.
+
+        :param order: of the response to the field; None is the highest there is.
+        """
+        return SmileCalculator(
+            self.model, electric_field=field, device=str(self.device), field_order=order
+        )
 
     def batch(self, atoms: ase.Atoms) -> Batch:
         """A structure as a batch of one.
@@ -122,6 +131,17 @@ class Subject:
             return False
         method = self.options.electrostatics
         return method in ("pme", "p3m") or (method == "auto" and n_atoms > EWALD_ATOMS)
+
+    def mesh_error(self) -> float:
+        """Relative error of the electrostatic forces of a sum over a mesh."""
+        parameters = self.options.coulomb_parameters(float(self.model.r_max))
+        return mesh_error(parameters.mesh_method, parameters.smearing, parameters.mesh_spacing)
+
+    def coulomb_force(self, atoms: ase.Atoms) -> float:
+        """Largest force of the field of all other charges on an atom's charge, in eV/A."""
+        output = self.model(self.batch(atoms), compute_local_electric_field=True)
+        field, charges = output[quantities.LOCAL_ELECTRIC_FIELD], output[quantities.CHARGES]
+        return float((charges.unsqueeze(-1) * field).detach().norm(dim=1).max())
 
     def repeated(self, atoms: ase.Atoms, counts: tuple[int, int, int]) -> ase.Atoms:
         """A supercell, its total charge that of all its cells."""

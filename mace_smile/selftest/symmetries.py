@@ -8,7 +8,7 @@ import torch
 
 from mace_smile import quantities
 from mace_smile.selftest.finding import Finding, skipped
-from mace_smile.selftest.outputs import compare_outputs, of_atoms, turned
+from mace_smile.selftest.outputs import EXTENSIVE, compare_outputs, of_atoms, turned
 from mace_smile.selftest.settings import SelftestSettings
 from mace_smile.selftest.subject import Batch, Subject
 from mace_smile.selftest.tolerances import PHASE_SUPERCELL
@@ -109,7 +109,9 @@ def check_supercell(
     counts = [2 if axis else 1 for axis in axes]
     supercell = subject.repeated(atoms, (counts[0], counts[1], counts[2]))
     expected = of_atoms(subject.evaluate(atoms), np.tile(np.arange(len(atoms)), n_cells))
-    expected[quantities.ENERGY] = n_cells * expected[quantities.ENERGY]
+    for name in EXTENSIVE:
+        if name in expected:
+            expected[name] = n_cells * expected[name]
     mesh = subject.uses_mesh(n_atoms)
     findings = compare_outputs(
         "supercell", subject.evaluate(supercell), expected, subject.dtype, mesh

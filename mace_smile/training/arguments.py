@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import fields
+from typing import Any
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
@@ -25,31 +26,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add our flags to MACE's parser, in a group "charges".
 
     The keys of labels that MACE knows lose their defaults, so that a key that was given and
-    is found nowhere can be told from one that nobody asked for.
+    is found nowhere can be told from one that nobody asked for. So do flags of ours that MACE
+    has, for dipole models of its own.
     """
     parser.formatter_class = HelpFormatter
     group = parser.add_argument_group("charges", "charges, dipoles and Born effective charges")
+    of_mace = {action.dest: action for action in parser._actions}
+
+    def add(name: str, text: str, *others: str, **settings: Any) -> None:
+        if name in of_mace:
+            of_mace[name].default, of_mace[name].help = None, text
+        else:
+            names = [f"--{one}" for one in (name, *others)]
+            group.add_argument(*names, dest=name, default=None, help=text, **settings)
+
     for flag in FLAGS:
-        group.add_argument(
-            f"--{flag.name}", type=flag.type, choices=flag.choices, default=None, help=flag.help
-        )
+        add(flag.name, flag.help, type=flag.type, choices=flag.choices)
         if flag.name in WEIGHT_FLAGS:
-            group.add_argument(
-                f"--swa_{flag.name}",
-                f"--stage_two_{flag.name}",
-                dest=f"swa_{flag.name}",
-                type=float,
-                default=None,
-                help=f"the same in stage two (default: as --{flag.name})",
-            )
+            text = f"the same in stage two (default: as --{flag.name})"
+            add(f"swa_{flag.name}", text, f"stage_two_{flag.name}", type=float)
     parser.add_argument(
         "--overwrite",
         action="store_true",
         default=False,
         help="train anew where a model or checkpoints of this name exist, and remove them",
     )
+    ours = {flag.name for flag in FLAGS}
     for action in parser._actions:
-        if action.dest in LABEL_KEYS and action.dest != "becs_key":
+        if action.dest in LABEL_KEYS and action.dest not in ours:
             action.default = None
             action.help = f"{action.help} (default: {LABEL_KEYS[action.dest]})"
 

@@ -87,7 +87,7 @@ def check_dipoles(
 
 
 def _check_heads_are_trained(options: SmileOptions, trained: Collection[str]) -> None:
-    """Charges need electrostatics or a label, atomic dipoles a dipole or its derivative."""
+    """Charges need electrostatics or a label; atomic dipoles a dipole, or an energy of theirs."""
     telling = {quantities.MACRO_DIPOLE, quantities.CHARGES}
     has_dipole_labels = quantities.MACRO_DIPOLE in trained
     if options.has_coupled_screening:
@@ -100,8 +100,8 @@ def _check_heads_are_trained(options: SmileOptions, trained: Collection[str]) ->
             "has a dipole or charges; add such labels, or use --electrostatics auto or "
             "--charge_head none"
         )
-    if options.has_atomic_dipoles and not has_dipole_labels:
+    if options.has_atomic_dipoles and not (has_dipole_labels or options.dipoles_in_energy):
         raise UserError(
             "nothing trains the atomic dipoles: no training frame has a dipole that counts; add "
-            "dipoles, or use --dipole_head none"
+            "dipoles, or use --dipoles_in_energy True or --dipole_head none"
         )

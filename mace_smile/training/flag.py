@@ -40,3 +40,11 @@ def learned_or_number(text: str) -> str | float:
 def auto_learned_or_number(text: str) -> str | float | None:
     """Number, ``learned``, or None for ``auto``."""
     return None if text == "auto" else learned_or_number(text)
+
+
+def true_or_false(text: str) -> bool:
+    """A switch, written as MACE's are."""
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise ArgumentTypeError(f"'{text}' is neither True nor False")
+    return values[text.lower()]

@@ -17,7 +17,8 @@ from mace_smile.model.options import (
     TOTAL_CHARGE_CONSTRAINTS,
 )
 from mace_smile.training.dipole_labels import NORMS
-from mace_smile.training.flag import Flag, learned_or_number
+from mace_smile.training.flag import Flag, learned_or_number, true_or_false
+from mace_smile.training.polarizability_flags import POLARIZABILITY_FLAGS
 from mace_smile.training.requirements import (
     ATOMIC_DIPOLES,
     BORN_CHARGES,
@@ -45,6 +46,7 @@ LABEL_KEYS = {
     "dipole_key": quantities.BY_NAME[quantities.MACRO_DIPOLE].key,
     "becs_key": quantities.BY_NAME[quantities.BORN_EFFECTIVE_CHARGES].key,
     "charges_key": quantities.BY_NAME[quantities.CHARGES].key,
+    "polarizability_key": quantities.BY_NAME[quantities.POLARIZABILITY].key,
     "total_charge_key": quantities.BY_NAME[quantities.TOTAL_CHARGE].key,
 }
 
@@ -64,6 +66,15 @@ FLAGS: tuple[Flag, ...] = (
         "dipole_elements",
         "elements that carry atomic dipoles, such as O or O,Mg (default: all)",
         needs=(ATOMIC_DIPOLES,),
+    ),
+    Flag(
+        "dipoles_in_energy",
+        "whether atomic dipoles enter the electrostatic energy beside the charges: True or False "
+        "(default: False)",
+        true_or_false,
+        choices=(True, False),
+        needs=(ATOMIC_DIPOLES, ENERGY),
+        off=False,
     ),
     Flag(
         "total_charge_constraint",
@@ -168,6 +179,7 @@ FLAGS: tuple[Flag, ...] = (
         needs=(SLAB,),
     ),
     *SCREENING_FLAGS,
+    *POLARIZABILITY_FLAGS,
     Flag(
         "susceptibility",
         "electronic susceptibility along slab normals: a number above -1, or learned, which starts "
@@ -205,8 +217,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "becs_key",
-        f"key of the Born effective charges, nine columns, field index first "
-        f"(default: {LABEL_KEYS['becs_key']})",
+        f"key of the Born effective charges, nine columns (default: {LABEL_KEYS['becs_key']})",
         needs=(BORN_CHARGES,),
     ),
     Flag(

@@ -17,6 +17,7 @@ from mace.data import AtomicData, Configuration, KeySpecification
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.graphs import structure_data
+from mace_smile.io.born_order import DISPLACEMENT_FIRST, FIELD_FIRST, field_first
 from mace_smile.structures import (
     StructureSettings,
     complete_given_charges,
@@ -28,6 +29,7 @@ from mace_smile.training.dipole_labels import (
     dipole_of_polarization,
     dipole_quantum,
 )
+from mace_smile.training.polarizability_labels import symmetric_tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class LabelSettings:
     ignores_born_effective_charges: bool = False
     """Whether their weights are zero all the same, where the loss has no use for them: charges
     are then not differentiated a second time."""
+    displacement_first_heads: frozenset[str] = frozenset()
+    """Heads whose files have Born effective charges with the displacement index first."""
     given_charges: bool = False
     """Whether some atoms carry given charges."""
     macro_dipole: bool = True
@@ -90,6 +94,7 @@ def check_labels(config: Configuration) -> None:
         quantities.POLARIZATION: ((3,),),
         quantities.TOTAL_CHARGE: ((),),
         quantities.CHARGES: ((n_atoms,),),
+        quantities.POLARIZABILITY: ((6,), (9,), (3, 3)),
         quantities.BORN_EFFECTIVE_CHARGES: ((n_atoms, 9), (n_atoms, 3, 3)),
     }
     for name, allowed in shapes.items():
@@ -99,7 +104,8 @@ def check_labels(config: Configuration) -> None:
         try:
             array = np.asarray(value, dtype=float)
         except (TypeError, ValueError) as error:
-            raise UserError(f"`{name}` is {value!r} but must hold numbers") from error
+            text = f"{np.ravel(value)[0]!r}, ..." if np.size(value) > 1 else repr(value)
+            raise UserError(f"`{name}` is {text} but must hold numbers") from error
         if array.shape not in allowed:
             wanted = " or ".join(str(shape) for shape in allowed)
             raise UserError(f"`{name}` has shape {array.shape} but must have {wanted}")
@@ -109,6 +115,8 @@ def check_labels(config: Configuration) -> None:
                 f"infinite; leave the label out where it is unknown, or write zeros and set "
                 f"config_{name}_weight=0 there"
             )
+        if name == quantities.POLARIZABILITY:
+            symmetric_tensor(array)
     for name, value in config.property_weights.items():
         try:
             weight = np.asarray(value, dtype=float)
@@ -128,7 +136,8 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
 
     :param config: a configuration that passed :func:`check_labels`.
     :return: ``dipole`` weights for each axis, with ``dipole_quantum`` ``(3, 3)`` and
-        ``dipole_divisor``; with ``settings.born_effective_charges`` the properties
+        ``dipole_divisor``; ``polarizability`` ``(3, 3)`` in e^2 A^2/eV where it is known;
+        with ``settings.born_effective_charges`` the properties
         ``born_effective_charges`` ``(n_atoms, 3, 3)`` in e, field index first, and its weight;
         with ``settings.given_charges`` ``given_charges`` and ``given_mask`` ``(n_atoms, 1)``.
     :raises UserError: for dipole labels and given charges that cannot be used.
@@ -152,13 +161,21 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
     properties[quantities.DIPOLE_QUANTUM] = modulo
     properties[quantities.DIPOLE_DIVISOR] = divisor
 
+    if properties.get(quantities.POLARIZABILITY) is None:
+        weights[quantities.POLARIZABILITY] = 0.0
+    else:
+        label = properties[quantities.POLARIZABILITY]
+        properties[quantities.POLARIZABILITY] = symmetric_tensor(label)
+
     name = quantities.BORN_EFFECTIVE_CHARGES
     label = properties.pop(name, None)
     if settings.ignores_born_effective_charges:
         label = None
     if settings.born_effective_charges:
         shape = (n_atoms, 3, 3)
-        properties[name] = np.zeros(shape) if label is None else np.reshape(label, shape)
+        exchanged = config.head in settings.displacement_first_heads
+        order = DISPLACEMENT_FIRST if exchanged else FIELD_FIRST
+        properties[name] = np.zeros(shape) if label is None else field_first(label, order)
         properties[f"{name}_weight"] = 0.0 if label is None else float(weights.get(name, 1.0))
     completed = dataclasses.replace(config, properties=properties, property_weights=weights)
     return complete_given_charges(completed, structure) if settings.given_charges else completed

@@ -1,4 +1,4 @@
-"""Loss terms of dipoles, Born effective charges and charges, one class each.
+"""Loss terms of dipoles, Born charges, charges and polarizabilities, one class each.
 
 A term compares a prediction with its label and returns a mean over what is labelled,
 
@@ -78,6 +78,19 @@ def charges_errors(ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
     return errors, (ref.weight * ref.charges_weight)[ref.batch]
 
 
+def polarizability_errors(ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
+    """Errors of the polarizability in e^2 A^2/eV, shape ``(n_graphs, 3, 3)``."""
+    name = quantities.POLARIZABILITY
+    weights = ref.weight[:, None, None] * ref.polarizability_weight.view(-1, 3, 3)
+    return pred[name] - ref[name].view(-1, 3, 3), weights
+
+
+def polarizability_errors_per_atom(ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
+    """Errors of the polarizability by the number of atoms, shape ``(n_graphs, 3, 3)``."""
+    errors, weights = polarizability_errors(ref, pred)
+    return errors / (ref.ptr[1:] - ref.ptr[:-1])[:, None, None], weights
+
+
 def total_charge_errors(ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
     """Errors of the total charge in e, shape ``(n_graphs,)``; no label means neutral."""
     errors = pred["predicted_total_charge"] - ref[quantities.TOTAL_CHARGE]
@@ -146,6 +159,15 @@ class Charges(Term):
         return errors.square(), weights
 
 
+class Polarizability(Term):
+    """Squared error of the polarizability per atom, in e^4 A^4/eV^2, mean over components."""
+
+    def squared_errors(self, ref: Any, pred: dict[str, torch.Tensor]) -> Errors:
+        """Squared errors by the number of atoms, shape ``(n_graphs, 3, 3)``."""
+        errors, weights = polarizability_errors(ref, pred)
+        return errors.square() / (ref.ptr[1:] - ref.ptr[:-1])[:, None, None], weights
+
+
 class TotalCharge(Term):
     """Squared error of the total charge per atom, in e^2: the penalty of S3 eq. 14."""
 
@@ -159,6 +181,7 @@ TERMS: dict[str, type[Term]] = {
     quantities.MACRO_DIPOLE: MacroDipole,
     quantities.BORN_EFFECTIVE_CHARGES: BornEffectiveCharges,
     quantities.CHARGES: Charges,
+    quantities.POLARIZABILITY: Polarizability,
     quantities.TOTAL_CHARGE: TotalCharge,
 }
 

@@ -30,6 +30,7 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.cli.run_train", "get_loss_fn", seams.with_extra_terms),
     Seam("mace.cli.run_train", "get_swa", seams.with_extra_terms_in_stage_two),
     Seam("mace.tools.train", "MACELoss", seams.with_extra_metrics),
+    Seam("mace.tools.train", "evaluate", seams.without_idle_derivatives),
     Seam("mace.tools.train", "valid_err_log", seams.with_extra_log),
     Seam("mace.cli.run_train", "create_error_table", seams.with_extra_columns),
     Seam("mace.cli.run_train", "remove_pt_head", seams.with_heads_kept),

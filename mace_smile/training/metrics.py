@@ -17,6 +17,7 @@ from mace_smile.training.losses import (
     born_effective_charges_errors,
     charges_errors,
     macro_dipole_errors,
+    polarizability_errors_per_atom,
     total_charge_errors,
 )
 
@@ -35,12 +36,21 @@ class Metric:
     """Name in the columns of tables."""
     errors: Callable[[Any, dict[str, torch.Tensor]], Errors]
     """Errors of a batch and their weights."""
+    quantity: str = ""
+    """Quantity whose training it belongs to, where that is not the name."""
 
 
 METRICS: tuple[Metric, ...] = (
     Metric(quantities.MACRO_DIPOLE, "me A", "dipole", macro_dipole_errors),
     Metric(quantities.BORN_EFFECTIVE_CHARGES, "me", "Born charges", born_effective_charges_errors),
     Metric(quantities.CHARGES, "me", "charges", charges_errors),
+    Metric(
+        f"{quantities.POLARIZABILITY}_per_atom",
+        "me A^2/V",
+        "polarizability per atom",
+        polarizability_errors_per_atom,
+        quantities.POLARIZABILITY,
+    ),
     Metric(quantities.TOTAL_CHARGE, "me", "total charge", total_charge_errors),
 )
 
@@ -48,7 +58,7 @@ METRICS: tuple[Metric, ...] = (
 def select_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """Entries of the quantities that are trained."""
     wanted = set(names)
-    return tuple(metric for metric in METRICS if metric.name in wanted)
+    return tuple(metric for metric in METRICS if (metric.quantity or metric.name) in wanted)
 
 
 def kind_of_table(table_type: str) -> str:

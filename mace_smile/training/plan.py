@@ -12,7 +12,7 @@ from mace_smile.errors import UserError
 from mace_smile.model.net_charge import CONSEQUENCE, BackgroundEnergy
 from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
-from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
+from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys, heads_of
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
@@ -20,8 +20,16 @@ from mace_smile.training.dipole_plan import check_dipoles, dipole_note, scale_is
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
+from mace_smile.training.polarizability_labels import check_polarizability
 from mace_smile.training.progress import Progress
-from mace_smile.training.screening_plan import check_screening, without_idle_labels
+from mace_smile.training.screening_plan import (
+    check_screening,
+    sampled_files,
+    unlikely_sizes,
+    with_order,
+    with_order_noted,
+    without_idle_labels,
+)
 from mace_smile.training.survey import TEST, TRAIN, VALID, Survey, survey_files
 
 logger = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ LABELS = (
     LabelFlags(quantities.MACRO_DIPOLE, quantities.DIPOLE, "dipole_key"),
     LabelFlags(quantities.BORN_EFFECTIVE_CHARGES, quantities.BORN_EFFECTIVE_CHARGES, "becs_key"),
     LabelFlags(quantities.CHARGES, quantities.CHARGES, "charges_key"),
+    LabelFlags(quantities.POLARIZABILITY, quantities.POLARIZABILITY, "polarizability_key"),
 )
 
 
@@ -103,6 +112,8 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     warnings = check_electrostatics(options, r_max)
     asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
     asked[quantities.BORN_EFFECTIVE_CHARGES] |= options.screening == "uncoupled"
+    asked[quantities.BORN_EFFECTIVE_CHARGES] |= args.becs_order is not None
+    asked[quantities.POLARIZABILITY] |= options.has_polarizability
     asked[quantities.MACRO_DIPOLE] |= args.polarization_key is not None
     asked_total_charge = args.total_charge_key is not None
     fill_label_keys(args)
@@ -110,6 +121,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         quantities.MACRO_DIPOLE: options.has_dipole,
         quantities.BORN_EFFECTIVE_CHARGES: options.has_born_charges,
         quantities.CHARGES: options.has_charges,
+        quantities.POLARIZABILITY: options.has_polarizability,
     }
     labels = LabelSettings(
         born_effective_charges=options.has_born_charges,
@@ -130,6 +142,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
         if asked[flags.quantity]:
             _check_found(args, survey, flags.label, flags.key_flag)
             _check_has_weight(args, survey, flags)
+        _check_heads(args, survey, flags)
         by_default = flags.quantity != quantities.CHARGES
         if asked[flags.quantity] or (by_default and survey.count(TRAIN, flags.label) > 0):
             note = dipole_note(labels) if flags.quantity == quantities.MACRO_DIPOLE else ""
@@ -147,15 +160,22 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     if options.total_charge_constraint == "penalty":
         weights.append(_weights(args, quantities.TOTAL_CHARGE))
     check_screening(args, options, survey, weights)
+    check_polarizability(options, weights)
+    labels = without_idle_labels(options, labels, weights)
+    if labels.ignores_born_effective_charges:
+        name = quantities.BORN_EFFECTIVE_CHARGES
+        weights = [term for term in weights if term.name != name]
+    labels = with_order(args, survey, labels)
+    weights = with_order_noted(weights, labels)
     trained = [term.name for term in weights]
     check_dipoles(args, options, survey, trained)
     return TrainingPlan(
         options=options,
-        labels=without_idle_labels(options, labels, weights),
+        labels=labels,
         progress=Progress(restart_file(args)),
         weights=tuple(weights),
-        summary=_summary(args, survey, weights, labels),
-        warnings=(*warnings, *_net_charges(survey)),
+        summary=(*_summary(args, survey, weights, labels), *sampled_files(survey)),
+        warnings=(*warnings, *_net_charges(survey), *unlikely_sizes(args, survey)),
         saves_all_checkpoints=args.save_all_checkpoints,
         knows_scale=scale_is_known(options, survey, trained),
     )
@@ -180,16 +200,23 @@ def _check_found(args: argparse.Namespace, survey: Survey, label: str, key_flag:
     if any(label in frame.present for frame in survey.select(TRAIN)):
         return
     key = getattr(args, key_flag)
-    hint = ""
-    if key in survey.reserved:
-        hint = (
-            f" ASE reads a column called '{key}' as the result of a calculator, where labels "
-            f"are not looked for: rename it, for example to REF_{key}."
-        )
     raise UserError(
         f"no training frame has the label `{label}` under the key '{key}' (--{key_flag}); the "
-        f"frames have {', '.join(sorted(survey.keys)) or 'no keys'}.{hint}"
+        f"frames have {', '.join(sorted(survey.keys)) or 'no keys'}. {survey.remedy(label, key)}"
     )
+
+
+def _check_heads(args: argparse.Namespace, survey: Survey, flags: LabelFlags) -> None:
+    """A label whose key a head names must be in some training frame of that head."""
+    for head, settings in heads_of(args).items():
+        key = settings.get(flags.key_flag)
+        of_head = [frame for frame in survey.select(TRAIN) if frame.head == head]
+        if key is not None and not any(flags.label in frame.present for frame in of_head):
+            raise UserError(
+                f"head '{head}': no training frame has the label `{flags.label}` under the key "
+                f"'{key}' ('{flags.key_flag}' in --heads); give the key that has it, or leave it "
+                "out of this head"
+            )
 
 
 def _check_has_weight(args: argparse.Namespace, survey: Survey, flags: LabelFlags) -> None:
@@ -248,6 +275,8 @@ def _summary(
             use += f" ({term.note})" if term.note else ""
         elif flags.quantity == quantities.CHARGES and settings.macro_dipole:
             use = "not trained unless --charges_key or --charges_weight is given"
+        elif flags.quantity == quantities.POLARIZABILITY:
+            use = "not trained without --polarizability_head local"
         lines.append(f"Label {getattr(args, flags.key_flag)} ({flags.quantity}): {text}; {use}")
     if settings.given_charges:
         count = survey.count(TRAIN, quantities.GIVEN_CHARGES)

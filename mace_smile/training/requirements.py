@@ -101,6 +101,10 @@ BORN_CHARGES = Requirement(
     "--screening none predicts no Born effective charges; use --screening uncoupled, global or "
     "local",
 )
+POLARIZABILITY = Requirement(
+    lambda args: value_of(args, "polarizability_head") != "none",
+    "--polarizability_head none predicts no polarizability; use --polarizability_head local",
+)
 COUPLED = Requirement(
     lambda args: value_of(args, "screening") in ("global", "local"),
     "only --screening global and local differentiate charges and dipoles; use one of them",

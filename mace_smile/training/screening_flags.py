@@ -1,5 +1,6 @@
 """Flags of Born effective charges: where they come from, and how they are differentiated."""
 
+from mace_smile.io.born_order import CHOICES
 from mace_smile.model.options import (
     ACOUSTIC_SUM_RULES,
     BORN_CHARGE_METHODS,
@@ -16,6 +17,14 @@ SCREENING_FLAGS: tuple[Flag, ...] = (
         "local are derivatives of the charges times a factor, one of the model or one of each "
         "atom (default: none)",
         choices=SCREENINGS,
+    ),
+    Flag(
+        "becs_order",
+        "which index of the Born effective charges comes first in the files: field_first, "
+        "Z_ab = d mu_a / d r_b, or displacement_first; auto asks the data, and an order that "
+        "contradicts them is refused (default: field_first)",
+        choices=CHOICES,
+        needs=(BORN_CHARGES,),
     ),
     Flag(
         "screening_value",

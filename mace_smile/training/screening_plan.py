@@ -1,15 +1,23 @@
-"""Checks of a run that need both the flags and the frames: screening factors."""
+"""Checks of a run that need both the flags and the frames: Born charges and screening factors."""
 
 import argparse
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.io.born_files import MOST_FRAMES, order_of_frames
+from mace_smile.io.born_order import DISPLACEMENT_FIRST, FIELD_FIRST, born_charges_of
 from mace_smile.model.options import SmileOptions
+from mace_smile.training.argument_checks import heads_of
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TermWeights
-from mace_smile.training.survey import TRAIN, Survey
+from mace_smile.training.survey import TRAIN, Survey, key_specification
+
+#: Largest components of Born effective charges in e that no file should be outside of.
+SIZES = (0.01, 50.0)
 
 
 def check_screening(
@@ -47,6 +55,65 @@ def check_screening(
         "--screening_value VALUE: near the square root of the optical dielectric constant, such "
         "as 1.33 for water"
     )
+
+
+def with_order(args: argparse.Namespace, survey: Survey, labels: LabelSettings) -> LabelSettings:
+    """The labels of a run, with the order of Born effective charges in the files of each head.
+
+    :raises UserError: for an order that contradicts the data or headers of a file.
+    """
+    if labels.ignores_born_effective_charges or not labels.born_effective_charges:
+        return labels
+    exchanged = set()
+    for head, files in survey.born_frames.items():
+        keys = key_specification(args, head)
+        order = order_of_frames(
+            files,
+            heads_of(args).get(head, {}).get("becs_order", args.becs_order) or FIELD_FIRST,
+            keys.arrays_keys[quantities.BORN_EFFECTIVE_CHARGES],
+            keys.info_keys[quantities.DIPOLE],
+        )
+        if order == DISPLACEMENT_FIRST:
+            exchanged.add(head)
+    return dataclasses.replace(labels, displacement_first_heads=frozenset(exchanged))
+
+
+def with_order_noted(weights: Sequence[TermWeights], labels: LabelSettings) -> list[TermWeights]:
+    """Terms of the loss that say where the files have the displacement index first."""
+    heads = sorted(labels.displacement_first_heads)
+    note = DISPLACEMENT_FIRST if heads == ["Default"] else f"{DISPLACEMENT_FIRST}: {heads}"
+    return [
+        dataclasses.replace(term, note=note)
+        if heads and term.name == quantities.BORN_EFFECTIVE_CHARGES
+        else term
+        for term in weights
+    ]
+
+
+def unlikely_sizes(args: argparse.Namespace, survey: Survey) -> list[str]:
+    """Warnings for the log: files whose Born effective charges can hardly be in e."""
+    lines = []
+    for head, files in survey.born_frames.items():
+        key = key_specification(args, head).arrays_keys[quantities.BORN_EFFECTIVE_CHARGES]
+        for path, frames in files.items():
+            largest = max(float(np.abs(born_charges_of(atoms, key)).max()) for atoms in frames)
+            if not SIZES[0] < largest < SIZES[1]:
+                lines.append(
+                    f"The largest component of the Born effective charges '{key}' of {path} is "
+                    f"{largest:.2g}: they must be in e"
+                )
+    return lines
+
+
+def sampled_files(survey: Survey) -> list[str]:
+    """Lines for the log: files of whose frames the order was tested on a sample."""
+    return [
+        f"The order of the indices of Born effective charges was tested on {len(frames)} frames "
+        f"of {path}"
+        for files in survey.born_frames.values()
+        for path, frames in files.items()
+        if len(frames) >= MOST_FRAMES
+    ]
 
 
 def without_idle_labels(

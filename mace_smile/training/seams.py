@@ -151,6 +151,27 @@ def with_extra_metrics(mace_loss: type, plan: TrainingPlan) -> type:
     return with_extra_errors(mace_loss, select_metrics(term.name for term in plan.weights))
 
 
+def without_idle_derivatives(
+    evaluate: Callable[..., Any], plan: TrainingPlan
+) -> Callable[..., Any]:
+    """Seam 6: validation derives no Born effective charges that are compared with no labels."""
+
+    def evaluate_labels(*args: Any, **named: Any) -> Any:
+        model = plan.progress.model
+        if model is None or not plan.labels.ignores_born_effective_charges:
+            return evaluate(*args, **named)
+        hook = model.register_forward_pre_hook(
+            lambda _, batches, flags: (batches, {**flags, "compute_born_charges": False}),
+            with_kwargs=True,
+        )
+        try:
+            return evaluate(*args, **named)
+        finally:
+            hook.remove()
+
+    return evaluate_labels
+
+
 def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
     """Seam 7: one more line in the log; the validation loss is kept for checkpoints."""
     log = with_extra_log_line(
@@ -188,7 +209,7 @@ def with_extra_columns(
 
     def create_table_with_columns(table_type: str, *args: Any, **named: Any) -> Any:
         rows: list[dict[str, Any]] = []
-        evaluate = tables.evaluate
+        evaluate = without_idle_derivatives(tables.evaluate, plan)
 
         def evaluate_and_keep(*args: Any, **named: Any) -> tuple[float, dict[str, Any]]:
             loss, errors = evaluate(*args, **named)

@@ -7,7 +7,7 @@ will do it. What is kept of a frame is small: its elements and the labels it car
 import argparse
 import copy
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ase
@@ -21,6 +21,7 @@ from mace.data import (
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.io.born_files import sample_frames
 from mace_smile.model.given_charges import TOLERANCE
 from mace_smile.model.net_charge import BackgroundEnergy
 from mace_smile.structures import StructureSettings, prepare_configuration
@@ -78,6 +79,26 @@ class Survey:
     """Keys of information and columns in the training files."""
     reserved: frozenset[str]
     """Keys in the training files that ASE moves into its calculator results."""
+    columns: frozenset[str] = frozenset()
+    """Those of the keys that are columns of the atoms."""
+    born_frames: dict[str, dict[str, list[ase.Atoms]]] = field(default_factory=dict)
+    """Frames in which Born effective charges have a weight, by head and file; of many a sample."""
+
+    def remedy(self, label: str, key: str) -> str:
+        """What to do where a label is in no training frame under its key."""
+        for name in {key, label} & self.reserved:
+            return (
+                f"ASE reads a column called '{name}' as the result of a calculator, where labels "
+                f"are not looked for: rename it, for example to REF_{name}."
+            )
+        if key in self.columns:
+            return f"'{key}' is a column of the atoms there, but must be an entry of the headers."
+        if key in self.keys:
+            return (
+                f"'{key}' is an entry of the headers there, but must be columns of the atoms: "
+                f"`atoms.arrays['{key}'] = values.reshape(len(atoms), -1)` in ASE."
+            )
+        return "Give the key that has it, or add the label."
 
     def select(self, role: str) -> list[Frame]:
         """Frames of one role that are trained on or evaluated."""
@@ -108,28 +129,39 @@ def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
     :raises UserError: for the first frame that cannot be used, naming file and frame.
     """
     frames: list[Frame] = []
+    born_frames: dict[str, dict[str, list[ase.Atoms]]] = {}
     keys: set[str] = set()
     reserved: set[str] = set()
+    columns: set[str] = set()
     for head, files in files_by_head(args).items():
         specification = key_specification(args, head)
         for role, paths in files.items():
             for path in paths:
                 of_file: list[Frame] = []
+                with_tensors: list[ase.Atoms] = []
                 for number, atoms in enumerate(_read(path)):
                     place = f"{path}, frame {number} ({atoms.symbols})"
                     is_isolated = role == TRAIN and _is_isolated(atoms)
                     is_used = not is_isolated or args.keep_isolated_atoms
                     structure = settings.structure if is_used else StructureSettings()
                     frame = _check_frame(atoms, specification, settings, structure, place)
+                    is_labelled = quantities.BORN_EFFECTIVE_CHARGES in frame.weighted
+                    if settings.born_effective_charges and is_labelled:
+                        with_tensors.append(atoms)
                     of_file.append(
                         dataclasses.replace(frame, head=head, role=role, is_isolated=is_isolated)
                     )
                     if role == TRAIN:
                         keys |= (set(atoms.info) | set(atoms.arrays)) - {"numbers", "positions"}
+                        columns |= set(atoms.arrays)
                         reserved |= set(getattr(atoms.calc, "results", {}))
                 _check_usable(path, of_file, specification)
+                if with_tensors:
+                    born_frames.setdefault(head, {})[path] = sample_frames(with_tensors)
                 frames += of_file
-    return Survey(tuple(frames), frozenset(keys), frozenset(reserved))
+    return Survey(
+        tuple(frames), frozenset(keys), frozenset(reserved), frozenset(columns), born_frames
+    )
 
 
 def _read(path: str) -> list[ase.Atoms]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from born_outputs import bent_molecule, born_charges, dipole
 from helpers import GIVEN, STRUCTURES, evaluate, make_model
 from mace_smile.cli.eval_configs import main
 
@@ -241,3 +242,30 @@ def test_total_charges_that_given_charges_contradict_are_refused(monkeypatch, fo
     message = capsys.readouterr().err
     assert "frame 2: " in message
     assert "add up to 0 e but the total charge is 1 e, and no atom is left" in message
+
+
+def test_labels_with_the_other_index_first(monkeypatch, folder, capsys):
+    """Errors do not depend on the order of the file, and a wrong order is refused."""
+    atoms = bent_molecule()
+    atoms.info["REF_dipole"] = dipole(atoms.positions)
+    tensors = born_charges(atoms.positions)
+    tables = []
+    for order in ("field_first", "displacement_first"):
+        columns = tensors if order == "field_first" else tensors.transpose(0, 2, 1)
+        atoms.arrays["REF_becs"] = columns.reshape(-1, 9)
+        ase.io.write(folder / f"{order}.xyz", atoms)
+        run(monkeypatch, folder, "--becs_order", order, "--overwrite", configs=f"{order}.xyz")
+        lines = capsys.readouterr().out.splitlines()
+        tables.append([line for line in lines if "Born charges" in line])
+        written = ase.io.read(folder / "out.xyz")
+        np.testing.assert_allclose(written.arrays["REF_becs"], tensors.reshape(-1, 9), atol=1e-7)
+    assert tables[0] == tables[1] != []
+    run(monkeypatch, folder, "--becs_order", "auto", "--overwrite", configs=f"{order}.xyz")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, configs=f"{order}.xyz", output="new.xyz")
+    error = capsys.readouterr().err
+    assert "is contradictory: `--becs_order` is field_first, the data say displacement" in error
+    ase.io.write(folder / "bare.xyz", bent_molecule())
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, "--becs_order", order, configs="bare.xyz", output="new.xyz")
+    assert "has no effect here: no frame has Born effective charges" in capsys.readouterr().err

@@ -178,6 +178,22 @@ def test_elements_and_classes_have_factors_of_their_own(tmp_path, capsys):
     assert "energies, forces and stresses are unchanged" in text
 
 
+def test_frames_of_one_run_are_drawn_together(tmp_path):
+    """Copies of a frame tell nothing new: as one group they leave the uncertainty as it was."""
+    model, frames = plain()
+    frames = labelled(model, noise=0.3)
+    for number, atoms in enumerate(frames):
+        atoms.info["run"] = f"run {number}"
+    errors = []
+    for copies, flags in ((1, ()), (5, ()), (5, ("--group_key=run",))):
+        write(tmp_path, model, frames * copies)
+        run(tmp_path, "--json", "--overwrite", "--bootstrap=300", *flags)
+        content = json.loads((tmp_path / "out.json").read_text())
+        errors.append(content["all"]["factors"]["least_squares"]["error"])
+    assert errors[1] < 0.7 * errors[0]
+    assert errors[2] == pytest.approx(errors[0], rel=1e-6)
+
+
 def test_frames_of_many_sizes_and_files_are_classes(tmp_path):
     model, frames = plain()
     write(tmp_path, model, frames)
@@ -228,16 +244,22 @@ def test_charges_that_are_zero_are_refused(tmp_path, capsys):
     [
         (["--becs_key=bec"], "has 'bec'; give the key of the Born effective charges"),
         (["--class_key=phase"], "has the key 'phase' (--class_key)"),
+        (["--group_key=run"], "has no 'run' (--group_key)"),
+        (["--group_key=all"], "all frames have 'all' = 'one' (--group_key)"),
         (["--bootstrap=3"], "--bootstrap is 3 but must be at least 10"),
         (["--batch_size=0"], "--batch_size is 0 but must be at least 1"),
         (["--becs_order=displacement_first"], "is contradictory"),
         (["--configs=nowhere.xyz"], "there is no file 'nowhere.xyz'"),
         (["--head=other"], "the model has no head 'other'"),
         (["--output=/nowhere/out.model"], "there is no folder '/nowhere'"),
+        (["--output=/tmp", "--overwrite"], "the output '/tmp' is a folder"),
     ],
 )
 def test_bad_flags_are_refused(tmp_path, capsys, flags, message):
-    write(tmp_path, *plain())
+    model, frames = plain()
+    for atoms in frames:
+        atoms.info["all"] = "one"
+    write(tmp_path, model, frames)
     assert message in refusal(tmp_path, capsys, *flags)
 
 

@@ -67,14 +67,15 @@ def test_charges_of_atoms_as_labels(tmp_path):
     assert charges[atoms.numbers == 1].mean() == pytest.approx(HYDROGEN_CHARGE, abs=0.01)
 
 
-def test_born_charges_of_the_frozen_model_are_kept(tmp_path):
+@pytest.mark.parametrize("name", ["born_effective_charges", "polarizability"])
+def test_heads_of_the_frozen_model_are_kept(tmp_path, name):
     prepare(tmp_path, slabs(3, 2))
-    given = make_model("4x0e", 1, electrostatics="none", charge_head="none")
+    heads = {"electrostatics": "none", "charge_head": "none", "polarizability_head": "local"}
+    given = make_model("4x0e", 1, **heads)
     torch.save(given, tmp_path / "mace.model")
     commands.train_charges(arguments(tmp_path))
     model = load_model(tmp_path / "film.model")
     atoms = slab(7, 0, 0.1)
-    name = "born_effective_charges"
     theirs = given(make_batch([atoms], given), compute_force=False)[name]
     assert torch.equal(model(make_batch([atoms], model), compute_force=False)[name], theirs)
 
@@ -116,6 +117,12 @@ def _with_argon(frames):
     return frames
 
 
+def _polarized(frames):
+    for atoms in frames:
+        atoms.info["REF_polarizability"] = np.eye(3).ravel()
+    return frames
+
+
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
@@ -123,6 +130,7 @@ def _with_argon(frames):
         (list, ("--foundation_model=nowhere",), "'nowhere' is no file and no name"),
         (list, ("--l2_dipoles=-1",), "--l2_dipoles is -1.0 but must be positive"),
         (list, ("--screening=uncoupled",), "not trained on a frozen MACE|no training frame"),
+        (_polarized, ("--polarizability_head=local",), "local is not trained on a frozen MACE"),
         (list, ("--heads={'a':{}}",), "--heads is not supported"),
         (_contradicting, (), "total"),
         (_with_argon, (), "Ar"),

@@ -8,7 +8,7 @@ import pytest
 from born_outputs import bent_molecule, born_charges, dipole, dipole_change, force_by_field
 from mace_smile.errors import UserError
 from mace_smile.io.born_detection import OrderTest, detect_order, resolve_order, rotational_residual
-from mace_smile.io.born_files import order_of_files
+from mace_smile.io.born_files import order_of_files, order_of_frames, put_field_first
 from mace_smile.io.born_order import (
     acoustic_sum,
     born_charges_of,
@@ -170,7 +170,7 @@ def test_few_frames_must_tell_more_clearly_than_many():
 
 def test_given_order_must_not_contradict_the_dipoles():
     frames = [labelled(order="displacement_first")]
-    message = "is contradictory: the flag .--becs_order. is field_first, the data say displ"
+    message = "is contradictory: .--becs_order. is field_first, the data say displ"
     with pytest.raises(UserError, match=f"{message}.*residual 0.2.* e A if field_first, 0.0000"):
         resolve_order(frames, "field_first")
     assert resolve_order(frames, "displacement_first")[0] == "displacement_first"
@@ -186,6 +186,34 @@ def test_frames_written_here_know_their_order():
         resolve_order([atoms], "displacement_first")
 
 
+def test_headers_that_name_no_order_are_refused():
+    atoms = labelled()
+    atoms.info["becs_order"] = "rows"
+    with pytest.raises(UserError, match="'becs_order' in the header of a frame is 'rows' but must"):
+        resolve_order([atoms], "field_first")
+
+
+def test_many_frames_are_sampled_in_pairs(tmp_path, caplog):
+    """Few frames in a long file tell by the differences of their dipoles."""
+    frames = trajectory("displacement_first", 1001, cell=np.diag([5.0, 6.0, 7.0]))
+    with caplog.at_level("INFO"):
+        assert order_of_frames({"long.xyz": frames}) == "displacement_first"
+    assert "long.xyz: the order of the indices of 'REF_becs' is tested on 400 of its 1001" in (
+        caplog.text
+    )
+
+
+def test_frames_are_put_into_one_order_once():
+    frames = [labelled(order="displacement_first"), bent_molecule()]
+    put_field_first(frames, "REF_becs", "displacement_first")
+    expected = born_charges(frames[0].positions)
+    np.testing.assert_allclose(born_charges_of(frames[0]), expected, atol=1e-12)
+    assert frames[0].info["becs_order"] == "field_first"
+    assert "REF_becs" not in frames[1].arrays
+    with pytest.raises(UserError, match="header of a frame says field_first"):
+        order_of_frames({"frames.xyz": frames}, "displacement_first")
+
+
 def test_files_of_a_training_have_one_order(tmp_path):
     paths = {name: tmp_path / f"{name}.xyz" for name in ("open", "bulk", "other", "energies")}
     order = "displacement_first"
@@ -196,7 +224,7 @@ def test_files_of_a_training_have_one_order(tmp_path):
     mixed = [paths[name] for name in ("bulk", "open", "energies")]
     assert order_of_files(mixed) == order
     assert order_of_files(mixed, order) == order
-    with pytest.raises(UserError, match="open.xyz: the order .* is contradictory: the flag"):
+    with pytest.raises(UserError, match="open.xyz: the order .* is contradictory: `--becs_order`"):
         order_of_files(mixed, "field_first")
     with pytest.raises(UserError, match="in two orders .*open.xyz: displ.*other.xyz: field_first"):
         order_of_files([*mixed, paths["other"]])

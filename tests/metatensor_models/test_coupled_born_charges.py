@@ -92,8 +92,9 @@ def test_a_selection_of_atoms_is_refused(options):
 
 
 def test_born_charges_reach_twice_as_far_as_charges():
-    assert interaction_range(make_model(**LOCAL)) == 8.0
-    assert interaction_range(make_model(**LOCAL, screening="global")) == 16.0
+    options = ExportOptions()
+    assert interaction_range(make_model(**LOCAL), options) == 8.0
+    assert interaction_range(make_model(**LOCAL, screening="global"), options) == 16.0
 
 
 def test_only_what_needs_born_charges_computes_them():

@@ -137,7 +137,7 @@ def test_components_of_born_charges_say_which_is_the_field(loaded):
     ],
 )
 def test_interaction_range_is_finite_only_without_long_range(options, interaction_range):
-    assert export.interaction_range(make_model(**options)) == interaction_range
+    assert export.interaction_range(make_model(**options), ExportOptions()) == interaction_range
 
 
 def test_metadata_tells_what_was_stored(model, loaded):

@@ -30,6 +30,7 @@ MODELS = {
         "coulomb_cutoff": COULOMB_CUTOFF,
     },
     "auto": {},
+    "dipoles": {"dipole_head": "local", "dipoles_in_energy": True, "coulomb_terms": "full"},
 }
 POTENTIAL = "mace_smile::electrostatic_potential"
 LOCAL_FIELD = "mace_smile::local_electric_field"

@@ -131,6 +131,13 @@ def test_nearest_images_are_exact_in_wide_cells_and_refused_in_others():
         evaluate(nearest, bulk_water())
 
 
+def test_nearest_images_of_large_structures_are_not_trained():
+    nearest = make_coupled_model(born_charge_method="minimum_image", n_layers=1, **RAW)
+    batch = make_batch([water(34, spacing=5.0)], nearest)
+    with pytest.raises(UserError, match="has 102 atoms, and training .* the limit is 100.*unfold"):
+        nearest(batch, training=True)
+
+
 @pytest.mark.parametrize("constraint", ["exact", "penalty"])
 @pytest.mark.parametrize(
     ("build", "method"),
@@ -182,6 +189,24 @@ def test_rotation_and_wrapping(boundary, method):
     torch.testing.assert_close(evaluate(model, moved)[BORN], born, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_phases_need_no_edges(n_layers):
+    """Backbones whose edges cannot be followed give the same, with more derivatives."""
+    model = make_coupled_model(
+        n_layers=n_layers,
+        screening="local",
+        boundary="auto",
+        born_charge_method="phase",
+        phase_harmonics=2,
+    )
+    frames = [build() for build in STRUCTURES.values()]
+    expected = model(make_batch(frames, model), compute_stress=True)[BORN]
+    assert model.follows_edges
+    model.follows_edges = False
+    found = model(make_batch(frames, model), compute_stress=True)[BORN]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def test_a_batch_equals_one_by_one():
     model = make_coupled_model(screening="local", dipole_head="local", acoustic_sum_rule="subtract")
     frames = [build() for build in STRUCTURES.values()]
@@ -221,8 +246,8 @@ def test_energies_and_stored_names_are_those_without_screening():
         for name in ("energy", "forces", "charges", "macro_dipole"):
             assert torch.equal(first[name], second[name]), name
     assert not any("conv_tp.product" in name for name in plain.state_dict())
-    phases = make_coupled_model(born_charge_method="phase")
-    assert phases.state_dict().keys() == plain.state_dict().keys()
+    nearest = make_coupled_model(born_charge_method="minimum_image")
+    assert nearest.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_local_screening_starts_as_global_screening():
@@ -332,7 +357,9 @@ def test_backbones_whose_edges_cannot_be_followed_are_refused():
         ValueError, match=r"its convolutions are fused .*`born_charge_method` phase"
     ):
         SmileMACE(fused, SmileOptions(screening="global"))
-    SmileMACE(fused, SmileOptions(screening="global", born_charge_method="phase"))
+    assert not SmileMACE(
+        fused, SmileOptions(screening="global", born_charge_method="phase")
+    ).follows_edges
     other = make_backbone()
     other.interactions[1] = torch.nn.Identity()
     other.interactions[1].conv_tp = make_backbone().interactions[1].conv_tp

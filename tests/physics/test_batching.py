@@ -181,9 +181,9 @@ def test_structures_of_one_call_are_alike(monkeypatch):
     filled = []
     forward = type(module.ewald).forward
 
-    def counted(self, charges, positions, targets, cells, volumes, slots, size):
+    def counted(self, charges, positions, targets, cells, volumes, slots, size, dipoles):
         filled.append((len(charges), cells.shape[0] * size))
-        return forward(self, charges, positions, targets, cells, volumes, slots, size)
+        return forward(self, charges, positions, targets, cells, volumes, slots, size, dipoles)
 
     monkeypatch.setattr(type(module.ewald), "forward", counted)
     structures = [random_cell(60), random_cell(64), random_cell(100), random_cell(3)]

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import GIVEN, STRUCTURES, bulk_water, make_model, open_water, slab_water
+from helpers import (
+    GIVEN,
+    STRUCTURES,
+    bulk_water,
+    evaluate,
+    make_model,
+    open_water,
+    slab_water,
+)
 from mace_smile.cli.selftest import main
 from mace_smile.errors import UserError
 from mace_smile.model.smile_mace import SmileMACE
@@ -48,6 +56,16 @@ class TransposedBornCharges(SmileMACE):
         output = super().forward(data, **kwargs)
         if output["born_effective_charges"] is not None:
             output["born_effective_charges"] = output["born_effective_charges"].transpose(1, 2)
+        return output
+
+
+class NegativeBornCharges(SmileMACE):
+    """Born charges with the other sign."""
+
+    def forward(self, data, **kwargs):
+        output = super().forward(data, **kwargs)
+        if output["born_effective_charges"] is not None:
+            output["born_effective_charges"] = -output["born_effective_charges"]
         return output
 
 
@@ -179,6 +197,49 @@ def test_broken_models_fail_their_rows(broken, build, rows):
         assert ("neighbours", "charges") in found
     else:
         assert found == rows
+
+
+@pytest.mark.parametrize("screening", ["global", "uncoupled"])
+@pytest.mark.parametrize("broken", [NegativeBornCharges, TransposedBornCharges])
+def test_labels_tell_sign_and_order(broken, screening):
+    """Those of uncoupled charges nothing else in the model tells."""
+    model, atoms = coupled(screening=screening, n_layers=1), open_water()
+    born = evaluate(model, atoms)["born_effective_charges"].detach().numpy()
+    noise = 0.03 * np.random.default_rng(0).normal(size=born.shape) * np.abs(born).mean()
+    atoms.arrays["REF_becs"] = (born + noise).reshape(-1, 9)
+    assert failures(model, atoms, ["labels"]) == set()
+    model.__class__ = broken
+    assert failures(model, atoms, ["labels"]) == {("labels", "sign and order of Born charges")}
+    del atoms.arrays["REF_becs"]
+    (row,) = run_checks(Subject(model), [atoms], SHORT, ["labels"])
+    assert row.result == "skipped"
+
+
+def test_negative_born_charges_fail_without_labels():
+    model = coupled(screening="global", n_layers=1)
+    model.__class__ = NegativeBornCharges
+    rows = {("born_charges", "finite differences"), ("field_forces", "finite differences")}
+    assert failures(model, bulk_water()) == rows
+
+
+@pytest.mark.parametrize("spacing", [1 / 6, 1 / 2])
+def test_jumps_of_pme_are_allowed_by_the_error_of_its_mesh(spacing):
+    model = make_model("4x0e", 1, electrostatics="pme", mesh_spacing=spacing, screening="none")
+    settings = SelftestSettings(samples=5)
+    (row,) = run_checks(Subject(model), [bulk_water()], settings, ["forces"])
+    assert row.result == "pass"
+    assert row.tolerance == pytest.approx(50 * 0.08 * spacing**6 * 0.757, rel=1e-2)
+    model.__class__ = ScaledForces
+    if spacing < 0.2:
+        assert failures(model, bulk_water(), ["forces"]) == {("forces", "finite differences")}
+
+
+def test_charges_know_nothing_of_the_mesh():
+    model = coupled(electrostatics="p3m", n_layers=1)
+    rows = run_checks(Subject(model), [bulk_water()], SHORT, ["translation"])
+    allowed = {row.quantity: row.tolerance for row in rows}
+    assert allowed["forces"] >= 1e-3
+    assert allowed["charges"] < 1e-5
 
 
 def test_forces_without_an_energy_drift():

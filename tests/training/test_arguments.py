@@ -98,6 +98,18 @@ def test_dipole_heads_reach_the_options(tmp_path):
     assert found.dipole_numbers == [8, 12]
 
 
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("true", True), ("False", False)])
+def test_dipoles_in_energy_is_true_or_false(tmp_path, text, value):
+    found = options(tmp_path, "--dipole_head=local", f"--dipoles_in_energy={text}")
+    assert found.dipoles_in_energy is value
+    assert options(tmp_path, "--dipoles_in_energy=False") == SmileOptions()
+
+
+def test_a_switch_that_is_neither_is_refused(tmp_path):
+    with pytest.raises(UserError, match="dipoles_in_energy: 'maybe' is neither True nor False"):
+        options(tmp_path, "--dipoles_in_energy=maybe")
+
+
 def test_screening_value_auto_is_left_to_the_model(tmp_path):
     assert options(tmp_path, "--screening_value=auto").screening_value is None
 
@@ -124,7 +136,7 @@ def test_namespace_holds_plain_values_only(tmp_path):
 def test_every_option_of_the_model_is_a_flag_or_fixed():
     fixed = {"slab_vacuum", "charge_channels", "dipole_channels", "born_channels"}
     fixed |= {"learn_susceptibility", "learn_given_susceptibility"}  # a value of other flags
-    fixed |= {"learn_screening_value"}
+    fixed |= {"learn_screening_value", "polarizability_channels"}
     mace = {"total_charge_key"}
     fields = {field.name for field in dataclasses.fields(SmileOptions)}
     assert fields - {flag.name for flag in FLAGS} - mace == fixed
@@ -154,6 +166,15 @@ def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
         ("--electrostatics=ewald --charge_head=none", "use --charge_head local"),
         ("--given_susceptibility=-2 --given_charges_key=q --given_mask_key=m", "be above -1"),
         ("--given_susceptibility=learned", "no charges are given; use --given_charges_key too"),
+        ("--dipoles_in_energy=True", "--dipoles_in_energy has no effect here.*use --dipole_head"),
+        (
+            "--dipoles_in_energy=True --dipole_head=local --electrostatics=none",
+            "there is no electrostatic energy; use --charge_head local and --electrostatics auto",
+        ),
+        (
+            "--dipoles_in_energy=True --dipole_head=local --charge_head=none",
+            "there is no electrostatic energy; use --charge_head local and --electrostatics auto",
+        ),
         ("--dipole_elements=O", "--dipole_elements has no effect here.*use --dipole_head local"),
         ("--dipole_elements=O,Q --dipole_head=local", "names 'Q', which is no chemical symbol"),
         ("--polarization_key=P", "--polarization_key has no effect here.*use --dipole_quantum 1"),
@@ -166,6 +187,9 @@ def test_key_of_the_total_charge_travels_with_the_model(tmp_path):
         ("--born_effective_charges_weight=2", "use --screening uncoupled"),
         ("--becs_key=BEC", "--becs_key has no effect here.*use --screening uncoupled"),
         ("--total_charge_weight=2", "use --total_charge_constraint penalty"),
+        ("--polarizability_key=alpha", "no polarizability; use --polarizability_head local"),
+        ("--polarizability_weight=2", "no polarizability; use --polarizability_head local"),
+        ("--swa_polarizability_weight=2 --swa", "use --polarizability_head local"),
         ("--given_mask_key=wall", "no charges are given; use --given_charges_key too"),
         ("--given_charges_key=q", "use --given_mask_key too"),
         ("--swa_macro_dipole_weight=2", "there is no second stage; use --swa"),

@@ -8,6 +8,7 @@ from mace_smile.training.losses import (
     BornEffectiveCharges,
     Charges,
     MacroDipole,
+    Polarizability,
     TotalCharge,
     WithExtraTerms,
     masked_mean,
@@ -91,6 +92,15 @@ def test_mean_of_nothing_is_zero_and_has_gradients():
     assert values.grad.abs().sum() == 0.0
 
 
+def test_polarizability_term_by_hand():
+    weights = torch.tensor([0.0, 2.0])[:, None, None].expand(2, 3, 3)
+    ref = two_graphs(polarizability=torch.zeros(2, 3, 3), polarizability_weight=weights)
+    pred = {"polarizability": torch.full((2, 3, 3), 0.3)}
+    # the second structure alone: weights 2 of it and 2 of the label, by three atoms
+    expected = 5.0 * 2.0 * 2.0 * 0.3**2 / 3
+    assert Polarizability(5.0)(ref, pred).item() == pytest.approx(expected)
+
+
 def test_sum_of_terms_and_its_line_in_the_log():
     class Base(torch.nn.Module):
         def forward(self, ref, pred, ddp=None):
@@ -115,12 +125,15 @@ def test_term_with_zero_weight_still_reaches_the_prediction(name):
         born_effective_charges_weight=torch.ones(2),
         charges=torch.zeros(4),
         charges_weight=torch.ones(2),
+        polarizability=torch.zeros(2, 3, 3),
+        polarizability_weight=torch.ones(2, 3, 3),
         total_charge=torch.zeros(2),
     )
     pred = {
         "macro_dipole": torch.ones(2, 3, requires_grad=True),
         "born_effective_charges": torch.ones(4, 3, 3, requires_grad=True),
         "charges": torch.ones(4, requires_grad=True),
+        "polarizability": torch.ones(2, 3, 3, requires_grad=True),
         "predicted_total_charge": torch.ones(2, requires_grad=True),
     }
     loss = TERMS[name](0.0)(ref, pred)

@@ -68,6 +68,7 @@ def test_a_given_factor_needs_no_labels_and_takes_them_where_they_are(tmp_path, 
     assert alone.labels.ignores_born_effective_charges
     idle = plan(tmp_path, frames(), *flags, "--born_effective_charges_weight=0")
     assert idle.labels.ignores_born_effective_charges
+    assert "born_effective_charges" not in [term.name for term in idle.weights]
     with pytest.raises(UserError, match="no training frame has the label `born_effective_charges`"):
         plan(tmp_path, frames(), *flags, "--becs_key=BEC")
 

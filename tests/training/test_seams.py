@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import make_backbone, make_model
+from helpers import make_backbone, make_batch, make_model, open_water
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training import mace_bridge
@@ -17,6 +17,7 @@ from mace_smile.training.seams import (
     check_each_parameter_once,
     with_charges,
     with_head_parameters,
+    without_idle_derivatives,
 )
 from mace_smile.training.substitution import Seam, substituted
 from training_data import frames as make_frames
@@ -54,6 +55,12 @@ RECORDED = {
         "mace.cli.run_train.run",
         "(args: argparse.Namespace, model: torch.nn.modules.module.Module, optimizer: "
         "torch.optim.optimizer.Optimizer, swas: List[bool], dipole_only: bool = False)",
+    ),
+    "evaluate": (
+        "mace.tools.train.train",
+        "(model: torch.nn.modules.module.Module, loss_fn: torch.nn.modules.module.Module, "
+        "data_loader: torch.utils.data.dataloader.DataLoader, output_args: Dict[str, bool], "
+        "device: torch.device) -> Tuple[float, Dict[str, Any]]",
     ),
     "MACELoss": ("mace.tools.train.evaluate", "(loss_fn: torch.nn.modules.module.Module)"),
     "valid_err_log": (
@@ -130,6 +137,19 @@ def test_mace_looks_the_name_up_and_its_signature_is_the_recorded_one(seam):
 def test_the_tables_evaluate_by_a_name_we_can_replace():
     tables = importlib.import_module("mace.tools.tables_utils")
     assert "evaluate" in tables.create_error_table.__code__.co_names
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_validation_derives_no_born_charges_without_labels(is_idle):
+    model = make_model(screening="global")
+    batch = make_batch([open_water()], model)
+    progress = Progress(Path("restart.pt"))
+    labels = LabelSettings(ignores_born_effective_charges=is_idle)
+    plan = TrainingPlan(model.options, labels, progress)
+    progress.model = model
+    evaluate = without_idle_derivatives(lambda given: given(dict(batch)), plan)
+    assert (evaluate(model)["born_effective_charges"] is None) == is_idle
+    assert model(dict(batch))["born_effective_charges"] is not None
 
 
 def test_names_are_replaced_and_restored():

@@ -103,20 +103,22 @@ def run(d, out, pos, sym, L, e=None, guess="ATOMIC", wfn=None):
     t = time.time()
     subprocess.run(["cp2k.psmp", "-i", out + ".inp", "-o", out + ".out"], cwd=d, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.time() - t
-def clusters(seed=5):
+BATCHES = {1: (5, 0, [2, 3, 4, 5, 6, 1, 3, 4]), 2: (15, 100, [7, 2, 8, 3, 5, 1, 6, 4])}  # seed, first number, sizes
+def clusters(batch=1):
+    seed, first, sizes = BATCHES[batch]
     rng = np.random.default_rng(seed); files = sorted(glob.glob(os.path.join(os.environ.get("SLAB_WATER_ROOT", "."), "md", "r*.npz"))); k = 0
     while True:
         d = np.load(files[k % len(files)]); s = rng.integers(len(d["pos"])); p = d["pos"][s][:54].reshape(18, 3, 3)
-        n = [2, 3, 4, 5, 6, 1, 3, 4][k % 8]
+        n = sizes[k % 8]
         i = rng.integers(18); dx = p[:, 0] - p[i, 0]; sh = np.zeros_like(dx); sh[:, :2] = -np.round(dx[:, :2] / 7.8) * 7.8
         near = np.argsort(np.linalg.norm(dx + sh, axis=1))[:n]
         q = (p[near] + sh[near][:, None]).reshape(-1, 3); q -= q.mean(0)
         L = np.ceil(2 * (np.ptp(q, axis=0).max() + 8.0)) / 2
-        yield k, q + L / 2, ["O", "H", "H"] * n, float(L)
+        yield first + k, q + L / 2, ["O", "H", "H"] * n, float(L)
         k += 1
 if __name__ == "__main__":
     w, nw, tmax = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]); t0 = time.time()
-    for k, q, sym, L in clusters():
+    for k, q, sym, L in clusters(int(sys.argv[4]) if len(sys.argv) > 4 else 1):
         if time.time() - t0 > tmax: break
         if k % nw != w: continue
         d = os.path.join(ROOT, "c%03d" % k); os.makedirs(d, exist_ok=True)
