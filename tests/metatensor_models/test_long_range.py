@@ -219,6 +219,7 @@ def test_metadata_hold_the_numbers_behind_defaults(options, used):
         "smearing",
         "long_range_readout",
         "long_range_channels",
+        "dipoles_in_energy",
         "net_charge",
     }
     parameters = smile.coulomb_parameters(R_MAX)
