@@ -24,7 +24,7 @@ CHECKSUMS = {
     SLABS.with_name(
         "slab_water_train_potential.npz"
     ): "45c0e0ac8520b4e9696ae9856c63a852882cd38137a3da77a7f0d30a42edde0f",
-    WATER: "3f51c251fa93fb56a6de869ad9cea18b00715aa0df4ab33a50704401decc5ee7",
+    WATER: "91092fda8cda795625b6a213ad6cc31f95f4eb94e6dcb3f41f7c41fc05581170",
 }
 
 
@@ -64,7 +64,7 @@ def test_susceptibility_of_the_demo_is_that_of_pairs_of_equal_geometry():
 def test_born_charges_have_the_field_index_first():
     """The rotational sum rule sum_i Z_i (w x r_i) = w x mu tells the order."""
     clusters = [frame for frame in ase.io.read(WATER, ":") if not frame.pbc.any()]
-    assert len(clusters) == 21
+    assert len(clusters) == 80
     for frame in clusters:
         born = frame.arrays["REF_becs"].reshape(-1, 3, 3)
         residuals = []
@@ -74,7 +74,7 @@ def test_born_charges_have_the_field_index_first():
             residuals.append(
                 np.sqrt(np.mean((induced - np.cross(np.eye(3), frame.info["REF_dipole"])) ** 2))
             )
-        assert residuals[0] < min(residuals[1], 0.008)
+        assert residuals[0] < min(residuals[1], 0.012)
 
 
 def test_born_charges_obey_the_acoustic_sum_rule():

@@ -1,8 +1,8 @@
 """Split the two embedded data sets into training, validation and test frames.
 
 Frames of one MD run are alike, so a run stays on one side. Slab frames name their run in
-``geometry_id`` (``r3_E-0.1_g12.0_s0`` is of run 3); the cluster ``c013`` was cut from run 13 mod
-10. The four bulk cells ``b000`` to ``b003`` are snapshots of one run of their own.
+``geometry_id`` (``r3_E-0.1_g12.0_s0`` is of run 3), clusters that they were cut from in ``md_run``.
+The bulk cells ``b000``, ``b001`` ... are snapshots of runs of their own.
 
 Run as ``python split.py OUTPUT_FOLDER``; it writes ``train.xyz``, ``valid.xyz``, ``test.xyz``, and
 ``start.xyz``: the first test slab with uncharged walls, from which molecular dynamics starts.
@@ -20,17 +20,15 @@ WATER = DATA / "water_born_charges" / "water_born_charges_train.xyz"
 
 VALID_RUNS = (3,)
 TEST_RUNS = (9, 10)
-TEST_CELLS = ("b003",)
+VALID_CELLS = ("b002", "b116")
+TEST_CELLS = ("b003", "b117", "b118", "b119")
 
 
 def md_run(frame: Atoms) -> int | None:
     """Return the number of the MD run a frame comes from, None for the bulk cells."""
     if "geometry_id" in frame.info:
         return int(frame.info["geometry_id"].split("_")[0].removeprefix("r"))
-    name = frame.info["cluster_id"]
-    if name.startswith("b"):
-        return None
-    return int(name.removeprefix("c")) % 10 or 10
+    return frame.info.get("md_run")
 
 
 def part_of(frame: Atoms) -> str:
@@ -38,7 +36,9 @@ def part_of(frame: Atoms) -> str:
     run = md_run(frame)
     if run in TEST_RUNS or frame.info.get("cluster_id") in TEST_CELLS:
         return "test"
-    return "valid" if run in VALID_RUNS else "train"
+    if run in VALID_RUNS or frame.info.get("cluster_id") in VALID_CELLS:
+        return "valid"
+    return "train"
 
 
 def main() -> None:

@@ -5,7 +5,8 @@
 Each file of ``--sets`` is a set of frames with energies, forces and Born charges (``REF_energy``,
 ``REF_forces``, ``REF_becs``, field index first); without it the embedded set is taken, clusters and
 bulk cells together. The frames of each set, and its open and periodic frames apart, are split at
-random. Three models of one network are trained on all sets together:
+random, MD runs as a whole (``md_run`` in the headers, or ``--group_key``). Three models of one
+network are trained on all sets together:
 
 - ``global``: energies and forces alone; ``mace_smile_fit_screening`` then fits one factor to the
   Born charges of the frames that were trained on;
@@ -27,7 +28,7 @@ from ase import Atoms
 
 HERE = Path(__file__).resolve().parent
 EMBEDDED = HERE.parent / "data" / "water_born_charges" / "water_born_charges_train.xyz"
-BORN_WEIGHT = "1000"
+BORN_WEIGHT = "100"
 FLAGS = {
     "global": ["--screening_value", "1.0", "--born_effective_charges_weight", "0"],
     "local": ["--becs_key", "REF_becs", "--born_effective_charges_weight", BORN_WEIGHT],
@@ -55,21 +56,32 @@ def with_own_zero(frames: list[Atoms]) -> list[Atoms]:
     return result
 
 
-def split(paths: list[Path], folder: Path, seed: int) -> None:
-    """Write train, valid and unseen frames: 70, 10 and 20 percent of each class."""
+def split(paths: list[Path], folder: Path, group_key: str, seed: int) -> None:
+    """Write train, valid and unseen frames: 70, 10 and 20 percent of each class.
+
+    Frames whose headers have the same value of ``group_key`` stay together.
+    """
     generator = np.random.default_rng(seed)
-    parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "unseen": []}
+    parts: dict[str, list[Atoms]] = {"unseen": [], "valid": [], "train": []}
     for path in paths:
-        frames = with_own_zero(ase.io.read(path, ":"))
+        given = ase.io.read(path, ":")
+        frames = with_own_zero(given)
         for is_periodic, name in ((False, "open"), (True, "periodic")):
-            chosen = [frame for frame in frames if bool(frame.pbc.any()) == is_periodic]
-            n_valid = max(1, round(0.1 * len(chosen)))
-            n_unseen = max(1, round(0.2 * len(chosen)))
-            for place, number in enumerate(generator.permutation(len(chosen))):
-                frame = chosen[number]
-                frame.info["frames_of"] = f"{path.stem.removesuffix('_train')}_{name}"
-                unseen, valid = place < n_unseen, place < n_unseen + n_valid
-                parts["unseen" if unseen else "valid" if valid else "train"].append(frame)
+            groups: dict[str, list[Atoms]] = {}
+            for number, frame in enumerate(frames):
+                if bool(frame.pbc.any()) == is_periodic:
+                    frame.info["frames_of"] = f"{path.stem.removesuffix('_train')}_{name}"
+                    group = str(given[number].info.get(group_key, f"frame {number}"))
+                    groups.setdefault(group, []).append(frame)
+            names = list(groups)
+            order = [names[number] for number in generator.permutation(len(names))]
+            n_frames = sum(len(members) for members in groups.values())
+            done = 0
+            for part, until in (("unseen", 0.2), ("valid", 0.3), ("train", 1.0)):
+                while order and done < until * n_frames:
+                    members = groups[order.pop()]
+                    parts[part].extend(members)
+                    done += len(members)
     folder.mkdir(parents=True, exist_ok=True)
     for part, frames in parts.items():
         ase.io.write(folder / f"{part}.xyz", frames)
@@ -155,6 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--sets", type=Path, nargs="+", default=[EMBEDDED])
     parser.add_argument("--work_dir", type=Path, default=Path("screening_comparison_output"))
+    parser.add_argument("--group_key", default="md_run", help="header entry of frames of one kind")
     parser.add_argument("--epochs", type=int, help="of each training; train.yaml without it")
     parser.add_argument("--seed", type=int, default=1, help="of the split and the networks")
     arguments = parser.parse_args()
@@ -163,7 +176,7 @@ def main() -> None:
             parser.error(f"--sets: there is no file '{path}'")
     folder = arguments.work_dir
     if not (folder / "unseen.xyz").is_file():
-        split(arguments.sets, folder, arguments.seed)
+        split(arguments.sets, folder, arguments.group_key, arguments.seed)
     counts = {part: len(ase.io.read(folder / f"{part}.xyz", ":")) for part in ("train", "unseen")}
     print(f"{counts['train']} frames to train on, {counts['unseen']} unseen", flush=True)
     results = {}
