@@ -115,8 +115,8 @@ def trained_model(screening: str, folder: Path, epochs: int | None, seed: int) -
     run(command, folder / f"{screening}.log")
     if screening == "global":
         fit = ["mace_smile_fit_screening", str(model), "-o", str(final), "--overwrite"]
-        fit += ["--configs", str(folder / "train.xyz"), "--becs_order", "field_first"]
-        run([*fit, "--class_key", "frames_of"], folder / "fit.log")
+        fit += ["--configs", str(folder / "train.xyz"), "--class_key", "frames_of"]
+        run(fit, folder / "fit.log")
     return final
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from mace_smile.evaluation.screening_factor import FITS, LEAST_SQUARES
-from mace_smile.io.born_order import CHOICES, KEY
+from mace_smile.io.born_order import CHOICES, FIELD_FIRST, KEY
 from mace_smile.model.options import BORN_CHARGE_METHODS
 
 
@@ -23,7 +23,7 @@ def build_fit_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fit", choices=FITS, default=LEAST_SQUARES, help="factor to write")
     parser.add_argument("--becs_key", default=KEY, help="key of the Born charges, nine columns")
     parser.add_argument(
-        "--becs_order", choices=CHOICES, default="auto", help="which index comes first"
+        "--becs_order", choices=CHOICES, default=FIELD_FIRST, help="which index comes first"
     )
     parser.add_argument(
         "--class_key", help="entry of the headers that names classes, not the number of atoms"
