@@ -159,6 +159,21 @@ def test_example_runs_in_a_field(slab_case, engine, tmp_path):
     assert np.isfinite(frames[-1].get_potential_energy())
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_check_of_the_examples_knows_the_second_order(order, tmp_path):
+    from metatomic.torch import load_atomistic_model
+    from metatomic_ase import MetatomicCalculator
+
+    model = make_model(screening="local", polarizability_head="local")
+    path = write_model(tmp_path, model, boundary="auto", field_order=order)
+    atoms = STRUCTURES["periodic"]()
+    script = runpy.run_path(str(EXAMPLES / "finite_field" / "check.py"))
+    expected = script["field_forces"](load_atomistic_model(path), atoms, FIELD)
+    with_field = MetatomicCalculator(path, variants={"energy": FIELD}).get_forces(atoms)
+    without = MetatomicCalculator(path).get_forces(atoms)
+    np.testing.assert_allclose(with_field - without, expected, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_check_of_the_examples_passes(dtype, tmp_path):
