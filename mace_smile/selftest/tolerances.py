@@ -1,6 +1,7 @@
 """How exact each quantity must be, by precision.
 
-A tolerance holds times the largest component of what is compared, where that is above 1. Finite
+A tolerance holds times the largest component of what is compared, where that is above 1; those of
+energies are absolute, in eV an atom, beside the rounding of the whole energy. Finite
 differences are taken in float64 in any case, of a copy of the model; what the float32 column
 allows there is the rounding of the derivative itself. Symmetries of float64 allow for models
 that were stored in float32, whose constants are rounded. A mesh (PME, P3M) breaks the symmetry
@@ -25,6 +26,8 @@ PME_JUMPS = 50.0
 #: better with the width of the cell: a property of the method.
 PHASE_SUPERCELL = 0.1
 
+#: Rounding of energies, in units of the precision times the energy: the sum of some thousand atoms.
+ROUNDING = 200.0
 #: What a mesh has a part in; charges and their derivatives know nothing of it.
 ON_MESH = (quantities.ENERGY, quantities.FORCES, quantities.STRESS)
 
@@ -45,7 +48,7 @@ TOLERANCES: dict[str, dict[torch.dtype, dict[str, float]]] = {
     },
     SYMMETRY: {
         torch.float64: dict.fromkeys(quantities.BY_NAME, 1e-6),
-        torch.float32: dict.fromkeys(quantities.BY_NAME, 5e-4) | {quantities.ENERGY: 2e-5},
+        torch.float32: dict.fromkeys(quantities.BY_NAME, 5e-4) | {quantities.ENERGY: 1e-5},
     },
     MESH_SYMMETRY: {
         torch.float64: dict.fromkeys(quantities.BY_NAME, 1e-6) | dict.fromkeys(ON_MESH, 1e-3),

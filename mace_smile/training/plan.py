@@ -25,6 +25,7 @@ from mace_smile.training.progress import Progress
 from mace_smile.training.screening_plan import (
     check_screening,
     sampled_files,
+    screening_remedy,
     unlikely_sizes,
     with_order,
     with_order_noted,
@@ -203,6 +204,7 @@ def _check_found(args: argparse.Namespace, survey: Survey, label: str, key_flag:
     raise UserError(
         f"no training frame has the label `{label}` under the key '{key}' (--{key_flag}); the "
         f"frames have {', '.join(sorted(survey.keys)) or 'no keys'}. {survey.remedy(label, key)}"
+        + screening_remedy(args, label)
     )
 
 

@@ -135,3 +135,22 @@ def _have_weight(weights: Sequence[TermWeights]) -> bool:
         for term in weights
         if term.name == quantities.BORN_EFFECTIVE_CHARGES
     )
+
+
+def screening_remedy(args: argparse.Namespace, label: str) -> str:
+    """What else can be done where a screening has no labels; empty for other labels.
+
+    :param args: with ``screening``.
+    :param label: that is in no training frame.
+    """
+    if label != quantities.BORN_EFFECTIVE_CHARGES or args.screening in (None, "none"):
+        return ""
+    if args.screening == "global":
+        return (
+            " --screening global wants them unless --screening_value is a number; "
+            "mace_smile_fit_screening fits the factor to them after a training without them."
+        )
+    return (
+        f" --screening {args.screening} wants them; mace_smile_train_screening gives Born charges "
+        "to a model that was trained with --screening none."
+    )

@@ -14,7 +14,7 @@ import torch
 from metatomic.torch import ModelOutput
 
 from exported import FIELDS, write_model
-from helpers import STRUCTURES, make_model
+from helpers import STRUCTURES, evaluate, make_model
 
 pytestmark = pytest.mark.engine
 
@@ -172,6 +172,9 @@ def test_check_of_the_examples_knows_the_second_order(order, tmp_path):
     with_field = MetatomicCalculator(path, variants={"energy": FIELD}).get_forces(atoms)
     without = MetatomicCalculator(path).get_forces(atoms)
     np.testing.assert_allclose(with_field - without, expected, atol=TOLERANCE, rtol=0)
+    fields = torch.tensor([FIELDS[FIELD]], dtype=torch.float64)
+    second_order = evaluate(model.double(), atoms, polarizing_fields=fields)["second_order_forces"]
+    assert second_order.abs().max() > 1e3 * TOLERANCE
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import R_MAX, make_backbone, make_batch, make_model
 from mace_smile.model.edge_vectors import layer_irreps
 from mace_smile.model.neighbour_vectors import NeighbourVectors
-from tests.helpers import R_MAX, make_backbone, make_batch, make_model
 
 SPACING = 0.75 * R_MAX
 
