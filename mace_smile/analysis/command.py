@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
 import torch
 
@@ -28,27 +27,9 @@ from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.evaluation.evaluator import ModelEvaluator
 from mace_smile.evaluation.files import check_output
+from mace_smile.io.structure_files import read_structures
 from mace_smile.model.files import load_model
 from mace_smile.model.smile_mace import SmileMACE
-
-
-def read_frames(path: str, index: str) -> list[ase.Atoms]:
-    """Structures of a file.
-
-    :raises UserError: for a file that is missing, unreadable or without structures.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"there is no file '{path}'")
-    try:
-        frames = ase.io.read(path, index)
-    except Exception as error:  # ASE's readers raise anything
-        raise UserError(
-            f"'{path}' cannot be read as structures with --index {index}: {error}"
-        ) from error
-    frames = [frames] if isinstance(frames, ase.Atoms) else frames
-    if not frames:
-        raise UserError(f"'{path}' holds no structures with --index {index}")
-    return frames
 
 
 def charged_slabs(
@@ -101,7 +82,7 @@ def with_given_charges(
                 "--given_charges was given but the model was trained without given charges; leave "
                 "it out"
             )
-        frame = read_frames(args.given_charges, "0")[0]
+        frame = read_structures(args.given_charges, index="0")[0]
         return copy_arrays(frame, frames, names, (keys[0], keys[1]))
     for atoms, name in zip(frames, names, strict=True):
         if keys[0] is not None and keys[0] not in atoms.arrays:
@@ -168,11 +149,11 @@ def potential_profile(args: argparse.Namespace) -> None:
     files = output_files(args)
     for path in files:
         check_output(path, args.overwrite)
-    frames = read_frames(args.configs, args.index)
+    frames = read_structures(args.configs, index=args.index)
     n_frames = len(frames)
     names = [f"frame {number}" for number in range(n_frames)]
     if args.minus is not None:
-        others = read_frames(args.minus, args.index)
+        others = read_structures(args.minus, index=args.index)
         if len(others) != n_frames:
             raise UserError(
                 f"--minus has {len(others)} structures but --configs has {n_frames}; give as many"

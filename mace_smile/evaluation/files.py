@@ -18,6 +18,7 @@ from mace_smile.evaluation.evaluator import ModelEvaluator, annotate
 from mace_smile.evaluation.screening_table import ScreeningTable
 from mace_smile.io.born_files import counts, order_of_frames, put_field_first
 from mace_smile.io.born_order import FIELD_FIRST
+from mace_smile.io.structure_files import read_structures
 from mace_smile.model.files import load_model
 
 logger = logging.getLogger(__name__)
@@ -123,16 +124,11 @@ def evaluate_file(args: argparse.Namespace) -> None:
             raise UserError(f"the output '{output}' is the input `--{name}`; choose another name")
     if args.batch_size < 1:
         raise UserError(f"`--batch_size` is {args.batch_size} but must be at least 1")
-    if not Path(args.configs).is_file():
-        raise UserError(f"there is no file '{args.configs}'")
-    dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
-    model = load_model(args.model, args.device, dtype)
-    try:
-        frames = ase.io.read(args.configs, ":")
-    except Exception as error:  # ASE's readers raise anything
-        raise UserError(f"'{args.configs}' cannot be read as structures: {error}") from error
+    frames = read_structures(args.configs)
     if not frames:
         raise UserError(f"'{args.configs}' holds no structures")
+    dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
+    model = load_model(args.model, args.device, dtype)
 
     keys = label_keys(args, frames)
     if model.options.has_born_charges:

@@ -12,20 +12,29 @@ from mace_smile.errors import UserError
 KEYS = {name: quantities.BY_NAME[name].key for name in quantities.BY_NAME}
 
 
-def read_structures(path: str | Path, form: str | None = None) -> list[ase.Atoms]:
-    """All structures of a file.
+def read_structures(
+    path: str | Path, form: str | None = None, index: str | None = None
+) -> list[ase.Atoms]:
+    """Structures of a file.
 
     :param path: of any file ASE reads.
     :param form: ASE's name of the format; None: by the file.
-    :raises UserError: for a file that is not there, or that ASE cannot read.
+    :param index: which of them (``--index``), as in ASE; None: all, if any.
+    :raises UserError: for a file that is not there, or that ASE cannot read, and for an index
+        that chooses none.
     """
     if not Path(path).is_file():
         raise UserError(f"there is no file '{path}'")
+    chosen = "" if index is None else f" with --index {index}"
     try:
-        frames: list[ase.Atoms] = ase.io.read(path, ":", format=form)
+        frames = ase.io.read(path, ":" if index is None else index, format=form)
     except Exception as error:  # ASE's readers raise anything
-        raise UserError(f"'{path}' cannot be read as structures: {error}") from error
-    return frames
+        raise UserError(f"'{path}' cannot be read as structures{chosen}: {error}") from error
+    if isinstance(frames, ase.Atoms):
+        return [frames]
+    if index is not None and not frames:
+        raise UserError(f"'{path}' holds no structures{chosen}; give another index")
+    return list(frames)
 
 
 def read_structures_with_cells(path: str | Path) -> list[ase.Atoms]:

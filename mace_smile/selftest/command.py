@@ -5,39 +5,16 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import ase
-import ase.io
 import torch
 
 from mace_smile.errors import UserError
 from mace_smile.evaluation.files import check_output
+from mace_smile.io.structure_files import read_structures
 from mace_smile.model.files import load_model
 from mace_smile.selftest.arguments import settings_of
 from mace_smile.selftest.checks import CHECKS, run_checks
 from mace_smile.selftest.report import has_failed, summary_of, table_of, write_json
 from mace_smile.selftest.subject import Subject
-
-
-def read_frames(path: str, index: str) -> list[ase.Atoms]:
-    """Structures of a file, without their constraints.
-
-    :raises UserError: for a file that is missing, unreadable or without structures.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"there is no file '{path}'")
-    try:
-        frames = ase.io.read(path, index)
-    except Exception as error:  # ASE's readers raise anything
-        raise UserError(
-            f"'{path}' cannot be read as structures with --index {index}: {error}"
-        ) from error
-    frames = [frames] if isinstance(frames, ase.Atoms) else frames
-    if not frames:
-        raise UserError(f"'{path}' holds no structures with --index {index}; give another index")
-    for atoms in frames:
-        atoms.set_constraint()
-        atoms.calc = None
-    return frames
 
 
 def chosen_checks(names: list[str] | None) -> list[str]:
@@ -61,7 +38,10 @@ def selftest(args: argparse.Namespace) -> bool:
     names, settings = chosen_checks(args.checks), settings_of(args)
     if args.json is not None:
         check_output(Path(args.json), args.overwrite)
-    frames = read_frames(args.configs, args.index)
+    frames = read_structures(args.configs, index=args.index)
+    for atoms in frames:
+        atoms.set_constraint()
+        atoms.calc = None
     dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
     subject = Subject(load_model(args.model, args.device, dtype))
     findings = run_checks(subject, frames, settings, names, sys.stderr.isatty())
