@@ -24,7 +24,7 @@ from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.memory import keep_freed_memory
 from mace_smile.model.field_order import field_order_of
-from mace_smile.model.files import load_model
+from mace_smile.model.files import check_device, load_model
 from mace_smile.model.net_charge import NetChargeWarning
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.physics.response import field_forces
@@ -54,6 +54,7 @@ class SmileCalculator(Calculator):
     :param keep_memory: let the whole process keep freed memory for the next step
         (:func:`mace_smile.memory.keep_freed_memory`), which is faster from some ten thousand
         atoms on.
+    :param trust: run whatever code the file holds.
     :raises UserError: for an unreadable model, a field with a model that has no Born effective
         charges, the second order with one that has no polarizability, or a local field of one
         that has no electrostatics.
@@ -78,14 +79,16 @@ class SmileCalculator(Calculator):
         local_electric_field: bool = False,
         keep_memory: bool = True,
         field_order: int | None = None,
+        trust: bool = False,
     ) -> None:
         super().__init__()
         if keep_memory:
             keep_freed_memory()
+        check_device(device)
         if isinstance(model, SmileMACE):
             self.model = model.to(device)
         else:
-            self.model = load_model(model, device)
+            self.model = load_model(model, device, trust=trust)
         if default_dtype is not None:
             dtypes = {"float32": torch.float32, "float64": torch.float64}
             if default_dtype not in dtypes:

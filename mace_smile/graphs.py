@@ -16,10 +16,8 @@ from mace.data.neighborhood import get_neighborhood
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
+from mace_smile.physics.boundaries import SMALLEST_DISTANCE
 from mace_smile.physics.polarization import slab_normal
-
-#: Distance in A below which two atoms are at one place.
-SMALLEST_DISTANCE = 1e-6
 
 
 def describe(config: Configuration) -> str:
@@ -88,11 +86,13 @@ def check_distances(data: AtomicData, config: Configuration) -> None:
     """
     sender, receiver = data.edge_index
     vectors = data.positions[receiver] - data.positions[sender] + data.shifts
-    same = torch.nonzero(torch.linalg.norm(vectors, dim=1) < SMALLEST_DISTANCE).flatten()
-    if same.numel() > 0:
-        first, second = int(sender[same[0]]), int(receiver[same[0]])
+    distances = torch.linalg.norm(vectors, dim=1)
+    if distances.numel() > 0 and not float(distances.min()) >= SMALLEST_DISTANCE:
+        pair = int(distances.argmin())
+        first, second = int(sender[pair]), int(receiver[pair])
         raise UserError(
-            f"{describe(config)}: the atoms {first} and {second} are at the same place; remove one"
+            f"{describe(config)}: the atoms {first} and {second} are at the same place, "
+            f"{float(distances[pair]):.6f} A apart; remove one"
         )
 
 

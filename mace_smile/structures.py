@@ -93,7 +93,7 @@ def prepare_configuration(
     :param settings: of the model; None checks what holds for all models.
     :return: a copy; the positions of slabs with a given third cell vector are wrapped so
         that the seam lies in the largest gap.
-    :raises UserError: for positions or cells that are not finite, periodic axes without a
+    :raises UserError: for no atoms, positions or cells that are not finite, periodic axes without a
         cell vector, one periodic axis alone, cells without volume, a slab without a vacuum gap
         or with an axis that is not perpendicular, axes that are not periodic where the
         boundary of the model says so, and net charges where the model was trained to refuse them.
@@ -103,6 +103,8 @@ def prepare_configuration(
     cell = np.zeros((3, 3)) if config.cell is None else np.asarray(config.cell, dtype=float)
     periodic = [bool(flag) for flag in (config.pbc or (False, False, False))]
     name = describe(config)
+    if len(positions) == 0:
+        raise UserError(f"{name} has no atoms; give at least one")
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise UserError(f"{name} has positions or cell vectors that are not finite numbers")
     lengths = np.linalg.norm(cell, axis=1)

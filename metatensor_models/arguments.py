@@ -1,15 +1,26 @@
 """The command line of ``mace_smile_export``: flags, and the options they make."""
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
-from mace_smile.model.options import BOUNDARIES, SmileOptions
-from metatensor_models.export import DTYPES, export_model
+from mace_smile.model.options import ACOUSTIC_SUM_RULES, BOUNDARIES, SmileOptions
+from metatensor_models.export import DTYPES, export_model, own_boundary
+from metatensor_models.fields import FIELD_KINDS, parse_fields
+from metatensor_models.frame_check import add_frame_flags, frame_check_from_arguments
 from metatensor_models.given_charges import GivenCharges, read_given_charges
-from metatensor_models.options import FIELD_KINDS, ExportOptions, parse_fields
+from metatensor_models.options import ExportOptions
+from metatensor_models.voltages import (
+    add_voltage_flags,
+    fields_of_voltages,
+    join_fields,
+    parse_voltages,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=ex,ey,ez",
         help="field in V/A, offered to engines as the variant energy/NAME; may be given again",
     )
+    add_voltage_flags(parser)
     parser.add_argument(
         "--field_kind",
         choices=FIELD_KINDS,
@@ -51,6 +63,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=(1, 2),
         help="1: forces Z^T E alone; 2: those of the polarizability too (2 if the model has one)",
     )
+    parser.add_argument(
+        "--acoustic_sum_rule",
+        choices=ACOUSTIC_SUM_RULES,
+        help="subtract: Born charges add up to the total charge, each changed alike, so a field "
+        "does not push the whole (that of the training); not for several domains",
+    )
+    add_frame_flags(parser)
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision (that of the training)")
     parser.add_argument("--head", help="head to export of a model that has several")
     parser.add_argument(
@@ -68,6 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--given_mask_key", help="column that is non-zero on these atoms (that of the training)"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run whatever code the model file holds"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     return parser
 
@@ -80,24 +102,40 @@ def export_from_arguments(arguments: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.slab_axis is not None and arguments.boundary != "slab":
         raise UserError("`--slab_axis` has no effect without --boundary slab; add it")
-    model = load_model(arguments.model)
+    voltages = parse_voltages(arguments.voltage, arguments.length)
+    fields = parse_fields(arguments.field)
+    frame = frame_check_from_arguments(arguments)
+    model = load_model(arguments.model, trust=arguments.trust)
     options = ExportOptions(
         boundary=arguments.boundary,
         slab_axis=2 if arguments.slab_axis is None else arguments.slab_axis,
-        fields=parse_fields(arguments.field),
+        fields=fields,
         field_kind=arguments.field_kind,
         field_order=arguments.field_order,
         total_charge=arguments.total_charge,
         given_charges=given_charges_from_arguments(arguments, model.options),
         head=arguments.head,
+        acoustic_sum_rule=arguments.acoustic_sum_rule,
     )
+    if voltages:
+        stored = own_boundary(model, options)
+        cell = None if frame is None else np.array(frame.atoms.cell)
+        others = fields_of_voltages(voltages, stored.boundary, stored.slab_axis, cell)
+        joined = join_fields(options.fields, others)
+        options = dataclasses.replace(options, fields=joined, voltages=voltages)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".pt"))
-    for name in ("model", "given_charges"):
+    for name in ("model", "given_charges", "frame"):
         path = getattr(arguments, name)
         if path is not None and Path(path).resolve() == output.resolve():
             raise UserError(f"the output '{output}' is the input `{name}`; choose another -o")
     export_model(
-        model, output, options, arguments.dtype, arguments.overwrite, Path(arguments.model).stem
+        model,
+        output,
+        options,
+        arguments.dtype,
+        arguments.overwrite,
+        Path(arguments.model).stem,
+        frame,
     )
 
 

@@ -21,7 +21,8 @@ from metatomic.torch import ModelOutput, NeighborListOptions, System
 from mace_smile import quantities
 from mace_smile.model.field_order import field_order_of
 from mace_smile.model.smile_mace import SmileMACE
-from metatensor_models.field_terms import field_term
+from metatensor_models.field_terms import field_term, wanted_fields
+from metatensor_models.fields import variant_name
 from metatensor_models.given_charges import GivenCharges
 from metatensor_models.options import ExportOptions
 from metatensor_models.outputs import (
@@ -30,9 +31,9 @@ from metatensor_models.outputs import (
     select_output,
     system_samples,
     to_tensor_map,
-    variant_name,
 )
-from metatensor_models.selection import check_selection
+from metatensor_models.selection import check_selection, count_atoms
+from metatensor_models.structure_checks import check_system
 from metatensor_models.systems import systems_to_batch
 
 
@@ -46,12 +47,13 @@ class FiniteFieldModel(torch.nn.Module):
     """
 
     fields: List[str]
+    along_normal: List[bool]
     element_index: torch.Tensor
     electric_fields: torch.Tensor
     given_numbers: torch.Tensor
     given_charges: torch.Tensor
     given_mask: torch.Tensor
-    vacuum_susceptibilities: Optional[Tuple[float, float]]
+    susceptibilities: Tuple[float, float]
 
     def __init__(self, model: torch.nn.Module, smile: SmileMACE, options: ExportOptions) -> None:
         super().__init__()
@@ -65,12 +67,10 @@ class FiniteFieldModel(torch.nn.Module):
         self.field_order = field_order_of(smile.options, options.field_order)
         self.is_local = smile.options.is_local
         self.born_charges_are_local = smile.options.born_charges_are_local
-        self.vacuum_susceptibilities = None
-        if options.field_kind == "vacuum":
-            self.vacuum_susceptibilities = (
-                smile.susceptibility_value(),
-                smile.given_susceptibility_value(),
-            )
+        self.susceptibilities = (
+            smile.susceptibility_value(),
+            smile.given_susceptibility_value(),
+        )
         self.boundary = options.boundary
         self.slab_axis = options.slab_axis
         self.head = options.head_index(smile.heads)
@@ -93,7 +93,10 @@ class FiniteFieldModel(torch.nn.Module):
         self.register_buffer("element_index", element_index)
 
         dtype = smile.r_max.dtype
+        # mace_smile_set_field replaces these four in a file that is written.
         self.fields = [variant_name(name) for name in options.fields]
+        self.along_normal = [name in options.voltages for name in options.fields]
+        self.field_kind = options.field_kind
         vectors = torch.tensor(list(options.fields.values()), dtype=dtype).reshape(-1, 3)
         self.register_buffer("electric_fields", vectors)  # (n_fields, 3), V/A
 
@@ -131,21 +134,24 @@ class FiniteFieldModel(torch.nn.Module):
 
         :param systems: structures with their neighbour lists, in A.
         :param outputs: names of the outputs, and whether atoms or systems are wanted.
-        :param selected_atoms: the atoms to add up, for models without long range.
+        :param selected_atoms: the atoms to add up, for models without long range; all atoms, as
+            LAMMPS selects them in one domain, are no selection.
         :raises NotImplementedError: for ``selected_atoms`` where an output depends on all
             atoms.
-        :raises ValueError: for structures the model was not exported for.
+        :raises ValueError: for structures the model was not exported for, or that are none.
         """
         results: Dict[str, TensorMap] = {}
         if len(systems) == 0 or len(outputs) == 0:
             return results
-        fields = self.wanted_fields(outputs)
+        for system in systems:
+            check_system(system, self.requested_neighbor_lists(), self.electric_fields.dtype)
+        fields = wanted_fields(self.fields, outputs)
         # They may cost as much as the energy.
         wants_born_charges = self.born_name in outputs or len(fields) > 0
         polarizing: Optional[torch.Tensor] = None
         if self.field_order == 2 and len(fields) > 0:
             polarizing = self.electric_fields[fields]
-        if selected_atoms is not None:
+        if selected_atoms is not None and len(selected_atoms) < count_atoms(systems):
             check_selection(
                 has_global_charges=not self.is_local or self.has_given_charges,
                 wants_dipole=self.response_dipole_name in outputs
@@ -250,7 +256,9 @@ class FiniteFieldModel(torch.nn.Module):
                     periodic,
                     ptr,
                     self.electric_fields[field],
-                    self.vacuum_susceptibilities,
+                    self.field_kind == "vacuum",
+                    self.along_normal[field],
+                    self.susceptibilities,
                     self.given_mask,
                 )
                 name = self.fields[field]
@@ -268,14 +276,6 @@ class FiniteFieldModel(torch.nn.Module):
                 "polarizability",
             )
         return results
-
-    def wanted_fields(self, outputs: Dict[str, ModelOutput]) -> List[int]:
-        """Numbers of the fields whose energies are asked for."""
-        wanted: List[int] = []
-        for number, name in enumerate(self.fields):
-            if name in outputs:
-                wanted.append(number)
-        return wanted
 
     def add_conditions(self, batch: Dict[str, torch.Tensor], systems: List[System]) -> None:
         """Add what was stored at export: head, total charge and given charges."""

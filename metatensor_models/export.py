@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import logging
-import math
 import os
 import tempfile
 import warnings
@@ -24,6 +23,8 @@ from mace_smile.model.net_charge import CONSEQUENCE, NetChargeRule
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.atomistic_model import FiniteFieldModel
+from metatensor_models.frame_check import FrameCheck
+from metatensor_models.interaction_range import interaction_range
 from metatensor_models.metadata import model_metadata
 from metatensor_models.options import ExportOptions
 from metatensor_models.outputs import declare_outputs
@@ -41,6 +42,7 @@ def export_model(
     dtype: str | None = None,
     overwrite: bool = False,
     name: str = "mace-smile",
+    frame: FrameCheck | None = None,
 ) -> Path:
     """Write an exported model; it appears whole, after it has passed a check, or not at all.
 
@@ -50,6 +52,7 @@ def export_model(
     :param dtype: ``float32`` or ``float64``; None keeps the precision of the model.
     :param overwrite: replace an existing output.
     :param name: of the model, for its metadata.
+    :param frame: a structure to check the file with, beside the trial structures.
     :return: the output.
     :raises UserError: for an output that exists or has no folder, and what
         :func:`check_request` refuses.
@@ -61,6 +64,7 @@ def export_model(
     if not folder.is_dir():
         raise UserError(f"the folder '{folder}' of the output does not exist; make it first")
     options = own_boundary(model, options)
+    model = with_acoustic_sum_rule(model, options.acoustic_sum_rule)
     check_request(model, options)
     if dtype is not None:
         model = copy.deepcopy(model).to(DTYPES[dtype])
@@ -71,10 +75,35 @@ def export_model(
         exported = build_atomistic_model(model, options, name)
         unchecked = Path(temporary) / output.name
         exported.save(unchecked)
-        check_exported(unchecked, eager_atomistic_model(model, options), options)
+        eager = eager_atomistic_model(model, options)
+        check_exported(unchecked, eager, options.fields)
+        if frame is not None:
+            for line in frame.check(unchecked, eager):
+                logger.info(line)
         os.replace(unchecked, output)
     logger.info("wrote %s: %s", output, exported.metadata().description)
     return output
+
+
+def with_acoustic_sum_rule(model: SmileMACE, rule: str | None) -> SmileMACE:
+    """The model with another acoustic sum rule of its Born charges, or as it is.
+
+    :param model: left as it is; a changed one is a copy.
+    :param rule: ``subtract`` or ``none``; None keeps what the model has.
+    :raises UserError: for a model without Born charges, and in ``global`` and ``local`` screening
+        for what their options refuse.
+    """
+    if rule is None or rule == model.options.acoustic_sum_rule:
+        return model
+    if not model.options.has_born_charges:
+        raise UserError(
+            f"`--acoustic_sum_rule {rule}` has no effect on a model without Born effective "
+            "charges; leave it out"
+        )
+    changed = copy.deepcopy(model)
+    changed.options = dataclasses.replace(model.options, acoustic_sum_rule=rule)
+    changed.subtracts_residual = rule == "subtract"
+    return changed
 
 
 @contextmanager
@@ -92,12 +121,6 @@ def own_boundary(model: SmileMACE, options: ExportOptions) -> ExportOptions:
     if options.boundary == "auto":
         axis = model.options.slab_axis if own == "slab" else options.slab_axis
         return dataclasses.replace(options, boundary=own, slab_axis=axis)
-    if own not in ("auto", options.boundary):
-        logger.warning(
-            "the model was trained with --boundary %s and is exported with --boundary %s",
-            own,
-            options.boundary,
-        )
     return options
 
 
@@ -112,6 +135,12 @@ def check_request(model: SmileMACE, options: ExportOptions) -> None:
     """
     options.head_index(model.heads)
     smile = model.options
+    if smile.boundary not in ("auto", options.boundary):
+        logger.warning(
+            "the model was trained with --boundary %s and is exported with --boundary %s",
+            smile.boundary,
+            options.boundary,
+        )
     if options.fields and not smile.has_born_charges:
         what = "charges but no" if smile.has_charges else "neither charges nor"
         raise UserError(
@@ -205,15 +234,19 @@ def check_net_charge(
     )
 
 
-def interaction_range(model: SmileMACE, options: ExportOptions) -> float:
-    """How far the outputs of an atom reach, in A; infinite where all atoms are coupled."""
-    is_polarized = bool(options.fields) and field_order_of(model.options, options.field_order) == 2
-    if not model.options.is_local:
-        return math.inf
-    receptive_field = float(model.r_max) * int(model.num_interactions)
-    # Derivatives of the charges and polarizabilities of neighbours reach as far again as these.
-    has_derivatives = model.options.has_coupled_screening or is_polarized
-    return 2.0 * receptive_field if has_derivatives else receptive_field
+def declared_range(model: SmileMACE, options: ExportOptions) -> float:
+    """Interaction range of the file in A; infinite where an output of an atom depends on all.
+
+    Born charges from which a mean over all atoms is subtracted do, although energies may not.
+    """
+    smile = model.options
+    is_polarized = bool(options.fields) and field_order_of(smile, options.field_order) == 2
+    subtracts = smile.has_born_charges and smile.acoustic_sum_rule == "subtract"
+    return interaction_range(
+        smile.is_local and not subtracts,
+        float(model.r_max) * int(model.num_interactions),
+        smile.has_coupled_screening or is_polarized,
+    )
 
 
 def build_atomistic_model(
@@ -249,7 +282,7 @@ def wrap_for_metatomic(
     capabilities = ModelCapabilities(
         outputs=declare_outputs(model.options, options.fields, options.field_kind),
         atomic_types=[int(number) for number in model.atomic_numbers],
-        interaction_range=interaction_range(model, options),
+        interaction_range=declared_range(model, options),
         length_unit="angstrom",
         supported_devices=["cuda", "cpu"],
         dtype=str(model.r_max.dtype).removeprefix("torch."),

@@ -1,7 +1,5 @@
 """What an exported model says about itself: description, references and stored settings."""
 
-import json
-
 import torch
 from metatomic.torch import ModelMetadata
 
@@ -9,7 +7,10 @@ import mace_smile
 from mace_smile.model.field_order import field_order_of
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
+from metatensor_models.field_settings import field_settings, with_fields
+from metatensor_models.fields import units_of
 from metatensor_models.options import ExportOptions
+from metatensor_models.outputs import declare_outputs
 
 #: References that every exported model carries, in metatomic's three groups.
 REFERENCES = {
@@ -26,7 +27,7 @@ REFERENCES = {
 
 
 def describe_model(model: SmileMACE, options: ExportOptions) -> str:
-    """A few sentences for people: what the energy is, and what the variants are."""
+    """A sentence for people on what the energy is."""
     smile = model.options
     parts = [f"MACE ({int(model.num_interactions)} layers, cutoff {float(model.r_max):g} A)"]
     if smile.has_charges:
@@ -44,18 +45,7 @@ def describe_model(model: SmileMACE, options: ExportOptions) -> str:
         parts.append(f"Born effective charges ({describe_screening(model)})")
     if smile.has_polarizability:
         parts.append("polarizability")
-    sentences = [" + ".join(parts) + f"; boundary {options.boundary}."]
-    if options.fields:
-        order = field_order_of(smile, options.field_order)
-        forces = "F0 + Z^T E" if order == 1 else "F0 + Z^T E + 1/2 grad(E alpha E)"
-        sentences.append(
-            f"The variants energy/<field> give forces {forces} of a {options.field_kind} field, "
-            "with the energy and stress of no field (constant reduced field); do not minimise "
-            "with them. Fields in V/A: "
-            + ", ".join(f"{name} {vector}" for name, vector in options.fields.items())
-            + "."
-        )
-    return " ".join(sentences)
+    return " + ".join(parts) + f"; boundary {options.boundary}."
 
 
 def describe_screening(model: SmileMACE) -> str:
@@ -107,12 +97,15 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
     :param name: of the model.
     :return: with ``extra`` entries, all strings: ``format_version``, ``mace_smile_version``,
         ``torch_version``, ``head``, ``r_max``, ``num_interactions``, ``boundary``,
-        ``slab_axis``, ``fields`` (JSON, V/A), ``field_kind``, ``field_order``,
+        ``slab_axis``, ``description`` (without the fields), ``training_labels``, ``units`` (JSON),
         ``total_charge``, ``n_given_charges``, the options of the model that fix its physics,
-        and what :func:`electrostatics_settings` gives.
+        and what :func:`electrostatics_settings` and
+        :func:`~metatensor_models.field_settings.field_settings` give.
     """
     smile = model.options
     given = options.given_charges
+    description = describe_model(model, options)
+    order = field_order_of(smile, options.field_order)
     is_phase = smile.has_coupled_screening and smile.born_charge_method == "phase"
     extra = {
         "format_version": model.format_version,
@@ -123,9 +116,8 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "num_interactions": int(model.num_interactions),
         "boundary": options.boundary,
         "slab_axis": options.slab_axis,
-        "fields": json.dumps({key: list(value) for key, value in options.fields.items()}),
-        "field_kind": options.field_kind,
-        "field_order": field_order_of(smile, options.field_order),
+        "description": description,
+        "training_labels": ",".join(smile.training_labels) or "unknown",
         "total_charge": options.total_charge,
         "n_given_charges": 0 if given is None else int((given.mask != 0).sum()),
         "charge_head": smile.charge_head,
@@ -144,10 +136,12 @@ def model_metadata(model: SmileMACE, options: ExportOptions, name: str) -> Model
         "susceptibility_learned": smile.learn_susceptibility,
         "given_susceptibility": model.given_susceptibility_value(),
         "given_susceptibility_learned": smile.learn_given_susceptibility,
+        "units": units_of(declare_outputs(smile, options.fields, options.field_kind)),
+        **field_settings(options.fields, options.voltages, options.field_kind, order),
     }
     return ModelMetadata(
         name=name,
-        description=describe_model(model, options),
+        description=with_fields(description, options.fields, options.field_kind, order),
         authors=[],
         references=REFERENCES,
         extra={key: str(value) for key, value in extra.items()},

@@ -1,14 +1,13 @@
 """What an export adds to a model: boundary, fields, given charges, head, total charge."""
 
 import math
-import re
 from dataclasses import dataclass, field
 
 from mace_smile.errors import UserError
-from mace_smile.model.options import BOUNDARIES
+from mace_smile.model.options import ACOUSTIC_SUM_RULES, BOUNDARIES
+from metatensor_models.fields import FIELD_KINDS, Vector
 from metatensor_models.given_charges import GivenCharges
-
-FIELD_KINDS = ("macroscopic", "vacuum")
+from metatensor_models.voltages import Voltage
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,10 @@ class ExportOptions:
     call every structure periodic (i-PI, often LAMMPS)."""
     slab_axis: int = 2
     """Cell axis (0, 1, 2) across the slab, used with ``boundary="slab"`` only."""
-    fields: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    fields: dict[str, Vector] = field(default_factory=dict)
     """Name of each field and its vector in V/A."""
+    voltages: dict[str, Voltage] = field(default_factory=dict)
+    """Those of the fields that are voltages over a length: they must be along the slab normal."""
     field_kind: str = "macroscopic"
     """``macroscopic``: the field inside, it couples to Z; ``vacuum``: the field outside a
     slab, which couples to Z / (1 + chi) along the normal."""
@@ -38,6 +39,9 @@ class ExportOptions:
     """Charges of some atoms, e.g. of an electrode."""
     head: str | None = None
     """Head of a model that has several; None where there is one."""
+    acoustic_sum_rule: str | None = None
+    """``subtract`` makes Born charges add up to the total charge, each changed alike; ``none``
+    leaves them; None does what the training did."""
 
     def __post_init__(self) -> None:
         if self.boundary not in BOUNDARIES:
@@ -55,6 +59,11 @@ class ExportOptions:
                 f"`--field_kind vacuum` needs a slab but `--boundary` is '{self.boundary}'; "
                 "export with --boundary slab, or give the macroscopic field"
             )
+        if self.acoustic_sum_rule not in (None, *ACOUSTIC_SUM_RULES):
+            raise UserError(
+                f"`--acoustic_sum_rule` is '{self.acoustic_sum_rule}' but must be one of "
+                f"{', '.join(ACOUSTIC_SUM_RULES)}"
+            )
         if not math.isfinite(self.total_charge):
             raise UserError(f"`--total_charge` is {self.total_charge} but must be finite")
 
@@ -70,31 +79,3 @@ class ExportOptions:
             chosen = "no --head was given" if self.head is None else f"--head is '{self.head}'"
             raise UserError(f"{chosen} but the model has the heads {', '.join(heads)}; name one")
         return heads.index(self.head)
-
-
-def parse_fields(texts: list[str]) -> dict[str, tuple[float, float, float]]:
-    """Fields as the command line gives them, ``NAME=ex,ey,ez`` in V/A.
-
-    :raises UserError: for another form, a name that is no name, or one that comes twice.
-    """
-    fields: dict[str, tuple[float, float, float]] = {}
-    for text in texts:
-        name, _, numbers = text.partition("=")
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is None:
-            raise UserError(
-                f"`--field {text}` must read NAME=ex,ey,ez, where NAME has letters, digits, "
-                "'_', '-' and '.' only, e.g. --field z05=0,0,0.05"
-            )
-        if name in fields:
-            raise UserError(f"`--field` names '{name}' twice; give each field its own name")
-        try:
-            vector = [float(number) for number in numbers.split(",")]
-        except ValueError:
-            vector = []
-        if len(vector) != 3 or not all(math.isfinite(value) for value in vector):
-            raise UserError(
-                f"`--field {text}` must give three finite numbers in V/A, e.g. "
-                f"--field {name}=0,0,0.05"
-            )
-        fields[name] = (vector[0], vector[1], vector[2])
-    return fields

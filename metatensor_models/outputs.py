@@ -1,7 +1,7 @@
 """From tensors to TensorMaps, and the declaration of what an exported model can compute.
 
-Names, shapes and units come from :mod:`mace_smile.quantities`; only the field variants of the
-energy are added here.
+Names, shapes and units come from :mod:`mace_smile.quantities`; the field variants of the energy
+from :mod:`metatensor_models.fields`.
 """
 
 from typing import List
@@ -12,6 +12,7 @@ from metatomic.torch import ModelOutput
 
 from mace_smile import quantities
 from mace_smile.model.options import SmileOptions
+from metatensor_models.fields import Vector, declare_fields
 
 #: Outputs of models with electrostatics, in the order they are declared.
 ELECTROSTATIC_OUTPUTS = (
@@ -22,11 +23,6 @@ ELECTROSTATIC_OUTPUTS = (
 )
 #: Outputs of models with charges or atomic dipoles, in the order they are declared.
 DIPOLE_OUTPUTS = (quantities.RESPONSE_DIPOLE, quantities.MACRO_DIPOLE)
-
-
-def variant_name(field: str) -> str:
-    """Name of the energy output that carries a field, ``energy/<field>``."""
-    return f"{quantities.BY_NAME[quantities.ENERGY].metatomic}/{field}"
 
 
 def output_names(options: SmileOptions) -> list[str]:
@@ -48,7 +44,7 @@ def output_names(options: SmileOptions) -> list[str]:
 
 
 def declare_outputs(
-    options: SmileOptions, fields: dict[str, tuple[float, float, float]], field_kind: str
+    options: SmileOptions, fields: dict[str, Vector], field_kind: str
 ) -> dict[str, ModelOutput]:
     """Capabilities of an exported model.
 
@@ -66,16 +62,7 @@ def declare_outputs(
             sample_kind="atom" if per_atom else "system",
             description=quantity.meaning,
         )
-    for field, vector in fields.items():
-        x, y, z = vector
-        declared[variant_name(field)] = ModelOutput(
-            unit=quantities.BY_NAME[quantities.ENERGY].unit,
-            sample_kind="atom",
-            description=(
-                f"energy without the field, with forces in a {field_kind} field of "
-                f"({x:g}, {y:g}, {z:g}) V/A"
-            ),
-        )
+    declared.update(declare_fields(fields, field_kind))
     return declared
 
 

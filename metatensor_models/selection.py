@@ -1,5 +1,17 @@
 """Which outputs can be had for a selection of atoms, as domain decomposition asks for them."""
 
+from typing import List
+
+from metatomic.torch import System
+
+
+def count_atoms(systems: List[System]) -> int:
+    """Number of atoms of all structures."""
+    count = 0
+    for system in systems:
+        count += len(system)
+    return count
+
 
 def check_selection(
     has_global_charges: bool,
@@ -20,7 +32,7 @@ def check_selection(
         raise NotImplementedError(
             "this model has charges that depend on all atoms (long range, exact total "
             "charge or charges given by atom index), so it cannot run on a selection of "
-            "atoms; use one domain (one MPI rank)"
+            "atoms, nor on a domain with ghost atoms; use one domain (one MPI rank)"
         )
     if wants_dipole:
         raise NotImplementedError(

@@ -9,20 +9,8 @@ from typing import Dict, List
 import torch
 from metatomic.torch import NeighborListOptions, System
 
-from mace_smile.physics.boundaries import check_slab_axis, check_volume
+from mace_smile.physics.boundaries import check_slab_axis
 from metatensor_models.boundary import make_whole, move_shifts, periodic_axes
-
-
-def check_positions(system: System) -> None:
-    """Refuse positions that are not numbers: MACE would return numbers for some of them.
-
-    :raises ValueError: for positions or cell vectors that are not finite.
-    """
-    if not bool(torch.isfinite(system.positions).all() & torch.isfinite(system.cell).all()):
-        raise ValueError(
-            "the engine gave positions or cell vectors that are not finite numbers; the "
-            "simulation has blown up, look at the frames before (time step, overlapping atoms)"
-        )
 
 
 def read_edges(
@@ -78,8 +66,6 @@ def systems_to_batch(
     graphs: List[torch.Tensor] = []
     starts: List[int] = [0]
     for graph, system in enumerate(systems):
-        check_positions(system)
-        check_volume(system.cell, system.pbc)
         axes = periodic_axes(system.pbc, boundary, slab_axis)
         whole = system.positions
         images = whole[:0]

@@ -12,7 +12,7 @@ import mace_smile
 from mace_smile import quantities
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.flags import FLAGS
-from mace_smile.training.mace_bridge import build_parser
+from mace_smile.training.mace_parser import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples" / "data"

@@ -202,5 +202,7 @@ def test_slabs_do_not_depend_on_their_orientation(angle):
 def test_two_atoms_at_one_place_are_refused():
     atoms = slab_water()
     atoms.positions[7] = atoms.positions[3]
-    with pytest.raises(UserError, match="the atoms 3 and 7 are at the same place; remove one"):
+    with pytest.raises(
+        UserError, match="the atoms 3 and 7 are at the same place, 0.0* A apart; remove one"
+    ):
         make_batch([atoms], make_model())

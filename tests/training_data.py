@@ -6,8 +6,10 @@ the bond direction. Small models learn it in a few epochs.
 """
 
 import argparse
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase
@@ -15,7 +17,8 @@ import ase.io
 import numpy as np
 
 from helpers import water
-from mace_smile.training.mace_bridge import build_parser, train
+from mace_smile.training.mace_bridge import train
+from mace_smile.training.mace_parser import build_parser
 
 CHARGES = {"O": -0.8, "H": 0.4}
 #: A model that trains in a fraction of a second an epoch.
@@ -89,18 +92,25 @@ def run(directory: Path, *flags: str, train_file: Path | None = None) -> None:
     run_arguments(parse(directory, *flags, train_file=train_file))
 
 
-def run_arguments(args: argparse.Namespace) -> None:
-    """Train in this process, and take MACE's handlers off the root logger again."""
+@contextlib.contextmanager
+def logging_restored() -> Iterator[None]:
+    """Take MACE's handlers off the root logger again."""
     root = logging.getLogger()
     handlers, filters, level = list(root.handlers), list(root.filters), root.level
     try:
-        train(args)
+        yield
     finally:
         for handler in set(root.handlers) - set(handlers):
             root.removeHandler(handler)
             handler.close()
         root.filters[:] = filters
         root.setLevel(level)
+
+
+def run_arguments(args: argparse.Namespace) -> None:
+    """Train in this process."""
+    with logging_restored():
+        train(args)
 
 
 def validation(directory: Path) -> list[dict]:

@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from metatomic.torch import AtomisticModel, load_atomistic_model
 
-from metatensor_models.self_check import evaluate
+from metatensor_models.trial import evaluate
 
 ENGINES = ("ase", "ipi", "lammps")
 EXAMPLES = Path(__file__).parents[1]

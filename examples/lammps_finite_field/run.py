@@ -16,8 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
 from mace_smile.errors import UserError
-from metatensor_models.lammps import FIX_ID, MetatomicLammps
-from metatensor_models.lammps_data import write_lammps_data
+from metatensor_models.lammps import FIX_ID, MetatomicLammps, write_lammps_data
 
 INPUT = Path(__file__).with_name("in.finite_field")
 

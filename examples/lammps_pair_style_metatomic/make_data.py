@@ -4,7 +4,7 @@ import sys
 
 import ase.io
 
-from metatensor_models.lammps_data import write_lammps_data
+from metatensor_models.lammps import write_lammps_data
 
 atoms = ase.io.read(sys.argv[1])
 elements = sorted(set(atoms.get_chemical_symbols()))

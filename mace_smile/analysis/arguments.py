@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--blocks", type=int, default=10, help="blocks of structures the errors come from (10)")
     add("--slab_axis", type=int, choices=(0, 1, 2), help="axis across slabs that have pbc T T T")
     add("--output", required=True, help="stem of the files to write: STEM.npz and STEM.png")
+    add("--trust", action="store_true", help="run whatever code the model file holds")
     add("--overwrite", action="store_true", help="replace existing files")
     add("--batch_size", type=int, default=8, help="structures in one call of the model (8)")
     add("--device", default="cpu", help="cpu or cuda")

@@ -44,7 +44,7 @@ def charged_slabs(
         default = "none"
     else:
         dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
-        model = load_model(args.model, args.device, dtype)
+        model = load_model(args.model, args.device, dtype, args.trust)
         evaluator = ModelEvaluator(model, head=args.head)
         frames = with_given_charges(args, frames, names, model)
         slabs = slabs_of_model(

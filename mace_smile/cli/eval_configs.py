@@ -16,6 +16,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="the .model file")
     parser.add_argument("--configs", required=True, help="structures to read (extended XYZ)")
     parser.add_argument("--output", required=True, help="structures to write (extended XYZ)")
+    parser.add_argument(
+        "--trust", action="store_true", help="run whatever code the model file holds"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(

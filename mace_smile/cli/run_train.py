@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mace_smile.cli.errors import run_command
-from mace_smile.training.mace_bridge import build_parser, train
+from mace_smile.training.mace_parser import build_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -11,7 +11,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: of the command line; None takes them from the process.
     """
-    run_command(lambda: train(build_parser().parse_args(arguments)))
+
+    def command() -> None:
+        args = build_parser().parse_args(arguments)
+        from mace_smile.training.mace_bridge import train
+
+        train(args)
+
+    run_command(command)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def evaluate_file(args: argparse.Namespace) -> None:
     if not frames:
         raise UserError(f"'{args.configs}' holds no structures")
     dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
-    model = load_model(args.model, args.device, dtype)
+    model = load_model(args.model, args.device, dtype, args.trust)
 
     keys = label_keys(args, frames)
     if model.options.has_born_charges:

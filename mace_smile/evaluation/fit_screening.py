@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mace_smile import quantities
 from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.evaluation.files import check_output
@@ -48,7 +49,7 @@ def fit_screening(args: argparse.Namespace) -> ScreeningReport:
     output = Path(args.output)
     numbers = output.with_suffix(".json")
     check_fit_flags(args, output, numbers)
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, trust=args.trust)
     check_rescaling(model.options)
     if args.born_charge_method is not None:
         # Also refuses, before any label is read, a backbone the method cannot follow.
@@ -71,6 +72,8 @@ def fit_screening(args: argparse.Namespace) -> ScreeningReport:
             "charges of these frames; use more frames, or train with --screening local or uncoupled"
         )
     fitted = with_screening_value(model, report.value)
+    labels = model.options.labels_with(quantities.BORN_EFFECTIVE_CHARGES)
+    fitted.options = dataclasses.replace(fitted.options, training_labels=labels)
     write_atomically(fitted, output)
     if args.json:
         with complete_or_absent(numbers) as unfinished:

@@ -44,6 +44,9 @@ def build_fit_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", action="store_true", help="write all numbers beside the output, as .json"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run whatever code the model file holds"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.add_argument("--batch_size", type=int, default=8, help="structures in one call")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

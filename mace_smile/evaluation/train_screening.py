@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from prettytable import PrettyTable
 
+from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.evaluation.files import check_output
 from mace_smile.evaluation.screening_factor import LEAST_SQUARES, check_slopes, fit_factor
@@ -102,7 +103,7 @@ def _load(args: argparse.Namespace) -> SmileMACE:
 
     :raises UserError: for files that cannot be read, and local factors without charges.
     """
-    loaded = load_any(args.model, None, args.device)
+    loaded = load_any(args.model, None, args.device, args.trust)
     model = loaded.smile
     if model is None:
         model = SmileMACE(loaded.backbone, SmileOptions(charge_head="none", electrostatics="none"))
@@ -162,6 +163,7 @@ def _with_screening(
         learn_screening_value=False,
         born_charge_method=args.born_charge_method or options.born_charge_method,
         acoustic_sum_rule=args.acoustic_sum_rule or options.acoustic_sum_rule,
+        training_labels=options.labels_with(quantities.BORN_EFFECTIVE_CHARGES),
     )
     assert HEADS[args.screening] in result.charge_heads
     return result

@@ -39,6 +39,7 @@ def build_screening_parser() -> argparse.ArgumentParser:
     add("--lr", type=float, default=default.learning_rate, help="learning rate at the start")
     add("--batch_size", type=int, default=default.batch_size, help="structures in one step")
     add("--seed", type=int, default=default.seed, help="of weights, split and order of frames")
+    add("--trust", action="store_true", help="run whatever code the model file holds")
     add("--overwrite", action="store_true", help="replace an existing output")
     add("--device", default="cpu", help="cpu or cuda")
     add("--head", help="head of a multi-head model; the last if not given")

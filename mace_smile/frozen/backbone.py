@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mace.calculators.foundations_models import mace_mp, mace_mp_names
 from mace.modules import ScaleShiftMACE
 
 import mace_smile
@@ -21,10 +20,12 @@ from mace_smile.errors import UserError
 from mace_smile.frozen.run_log import without_handlers
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.training.argument_checks import files_by_head
 from mace_smile.training.checkpoints import find_checkpoints, find_models, restart_file
 from mace_smile.training.flags import FLAGS, WEIGHT_FLAGS
-from mace_smile.training.mace_bridge import build_parser, train
+from mace_smile.training.foundation import load_foundation
+from mace_smile.training.input_files import files_by_head
+from mace_smile.training.mace_bridge import train
+from mace_smile.training.mace_parser import build_parser
 from mace_smile.training.survey import TRAIN, Survey
 
 logger = logging.getLogger(__name__)
@@ -51,14 +52,15 @@ class FrozenModel:
         return result.hexdigest()
 
 
-def load_frozen(name: str, dtype: torch.dtype, device: str) -> FrozenModel:
+def load_frozen(name: str, dtype: torch.dtype, device: str, trust: bool = False) -> FrozenModel:
     """Load the model that stays as it is, and whose charges are new.
 
     :param name: a ``.model`` file, or a name of MACE's foundation models.
     :param dtype: precision of the result.
+    :param trust: run whatever code the file holds.
     :raises UserError: for what is no ScaleShiftMACE, and a model with electrostatics.
     """
-    frozen = load_any(name, dtype, device)
+    frozen = load_any(name, dtype, device, trust)
     if frozen.smile is not None and frozen.smile.options.has_electrostatics:
         raise UserError(
             f"--foundation_model '{name}' has an electrostatic energy, which new charges would "
@@ -67,30 +69,15 @@ def load_frozen(name: str, dtype: torch.dtype, device: str) -> FrozenModel:
     return frozen
 
 
-def load_any(name: str, dtype: torch.dtype | None, device: str) -> FrozenModel:
+def load_any(name: str, dtype: torch.dtype | None, device: str, trust: bool = False) -> FrozenModel:
     """Load a MACE or a SmileMACE that stays as it is.
 
     :param name: a ``.model`` file, or a name of MACE's foundation models.
     :param dtype: precision of the result; None keeps the one of the file.
+    :param trust: run whatever code the file holds.
     :raises UserError: for what is no ScaleShiftMACE.
     """
-    if Path(name).is_file():
-        try:
-            model: Any = torch.load(name, map_location=device, weights_only=False)
-        except UserError as error:
-            raise UserError(f"the model '{name}': {error}") from error
-        except Exception as error:  # a pickle may raise anything
-            raise UserError(
-                f"the file '{name}' cannot be read as a model ({type(error).__name__}: "
-                f"{error}); give the .model file of a MACE"
-            ) from error
-    elif name in [known for known in mace_mp_names if known is not None]:
-        model = mace_mp(model=name, device=device, return_raw_model=True)
-    else:
-        raise UserError(
-            f"'{name}' is no file and no name of a foundation model; give the .model file of a "
-            "MACE (mace_smile_train_charges trains one where no --foundation_model is given)"
-        )
+    model = load_foundation(name, trust).to(device)
     smile = model if isinstance(model, SmileMACE) else None
     backbone = model if smile is None else smile.backbone
     if type(backbone).__name__ != "ScaleShiftMACE":
@@ -201,6 +188,7 @@ def kept_options(frozen: FrozenModel, options: Any) -> Any:
         options,
         polarizability_head=theirs.polarizability_head,
         polarizability_channels=theirs.polarizability_channels,
+        training_labels=tuple(dict.fromkeys((*theirs.training_labels, *options.training_labels))),
     )
     if options.has_local_screening or options.learn_screening_value:
         raise UserError(

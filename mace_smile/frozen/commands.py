@@ -35,6 +35,7 @@ from mace_smile.frozen.store import ScanStore
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.checkpoints import write_atomically
+from mace_smile.training.databases import is_database
 from mace_smile.training.dipole_plan import UNKNOWN_SCALE
 from mace_smile.training.flag import LEARNED_VALUE
 from mace_smile.training.plan import TrainingPlan, plan_training
@@ -83,6 +84,9 @@ def prepare(args: argparse.Namespace) -> Task:
     settings = fit_settings(args)
     if args.heads is not None:
         raise UserError("--heads is not supported on a frozen MACE; give the frames of one head")
+    for path in (args.train_file, args.valid_file, args.test_dir):
+        if path is not None and is_database(path):
+            raise UserError(f"'{path}' is a database; give extended XYZ files to a frozen MACE")
     if args.electrostatics not in (None, "none"):
         raise UserError(
             f"--electrostatics {args.electrostatics} would add to the energy of the frozen MACE; "
@@ -94,14 +98,23 @@ def prepare(args: argparse.Namespace) -> Task:
     foundation = args.foundation_model
     if foundation is None:
         foundation = train_backbone(original, survey_files(args, plan.labels))
-    frozen = load_frozen(foundation, getattr(torch, args.default_dtype), args.device)
+    frozen = load_frozen(foundation, getattr(torch, args.default_dtype), args.device, args.trust)
     for line in (*plan.summary, *plan.warnings):
         logger.info(line)
     backbone = copy.deepcopy(frozen.backbone).to(torch.float64)
     with default_dtype(torch.float64):
         frames = read_frames(args, plan.labels, TRAIN, backbone)
-    options = kept_options(frozen, plan.options)
+    options = kept_options(frozen, _fitted_labels_only(plan.options, args.foundation_model))
     return Task(args, plan, options, frozen, backbone, settings, frames)
+
+
+def _fitted_labels_only(options: SmileOptions, foundation: str | None) -> SmileOptions:
+    """Options that do not claim the labels of energies for a MACE that stays as it is."""
+    if foundation is None:
+        return options
+    of_mace = (quantities.ENERGY, quantities.FORCES, quantities.STRESS)
+    labels = tuple(name for name in options.training_labels if name not in of_mace)
+    return dataclasses.replace(options, training_labels=labels)
 
 
 def model_path(args: argparse.Namespace) -> Path:

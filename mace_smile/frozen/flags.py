@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mace_smile.errors import UserError
 from mace_smile.frozen.fit import FitSettings
-from mace_smile.training.mace_bridge import build_parser
+from mace_smile.training.mace_parser import build_parser
 
 #: First list of susceptibilities of a scan without `--susceptibilities`; more points follow
 #: around the minimum.

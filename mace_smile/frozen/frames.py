@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.structures import check_elements
-from mace_smile.training.argument_checks import files_by_head
+from mace_smile.training.input_files import files_by_head
 from mace_smile.training.labels import LabelSettings, check_labels, with_complete_labels
 from mace_smile.training.survey import key_specification
 

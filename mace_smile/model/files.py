@@ -1,11 +1,12 @@
 """Reading stored models (``.model``), with an error a user can act on."""
 
-import pickle
+import zipfile
 from pathlib import Path
 
 import torch
 
 from mace_smile.errors import UserError
+from mace_smile.model.pickles import read_pickle
 from mace_smile.model.smile_mace import SmileMACE
 
 
@@ -22,36 +23,46 @@ def check_device(device: str | torch.device) -> None:
         ) from error
 
 
+def is_exported(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as a ``.pt`` for engines is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
 def load_model(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    trust: bool = False,
 ) -> SmileMACE:
     """Load a model that ``mace_smile_run_train`` has written.
 
-    The file is a pickle: loading one runs code, so load only what you trust.
+    The file is a pickle, which may hold code; see :mod:`mace_smile.model.pickles`.
 
     :param path: the ``.model`` file.
     :param device: where to put it.
     :param dtype: float32 or float64; None keeps the one it was trained with.
-    :raises UserError: for a missing or unreadable file, another kind of model, or a format
-        that is newer than this package.
+    :param trust: run whatever code the file holds.
+    :raises UserError: for a missing or unreadable file, one that holds more than models do,
+        another kind of model, or a format that is newer than this package.
     """
     check_device(device)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no model file '{path}'")
-    try:
-        model = torch.load(path, map_location=device, weights_only=False)
-    except UserError as error:
-        raise UserError(f"'{path}': {error}") from error
-    except (pickle.UnpicklingError, EOFError, RuntimeError, AttributeError, ImportError) as error:
+    if is_exported(path):
         raise UserError(
-            f"'{path}' cannot be read as a model ({type(error).__name__}: {error}); give the "
-            ".model file that mace_smile_run_train wrote"
-        ) from error
+            f"'{path}' is a model exported for engines but a SmileMACE is wanted; give the .model "
+            "file it was made from"
+        )
+    model = read_pickle(path, device, trust)
     if not isinstance(model, SmileMACE):
         raise UserError(
             f"'{path}' holds a {type(model).__name__} but a SmileMACE is wanted; train it with "
-            "mace_smile_run_train"
+            "mace_smile_run_train, which also starts from a MACE (--foundation_model)"
         )
     if dtype is not None:
         model = model.to(dtype)

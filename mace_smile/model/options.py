@@ -143,12 +143,18 @@ class SmileOptions:
     """Number of vectors and rank-2 tensors the Born-charge head builds at each atom."""
     polarizability_channels: int = 16
     """Number of vectors and rank-2 tensors the polarizability head builds at each atom."""
+    training_labels: tuple[str, ...] = ()
+    """Names of the labels the training has weighed; empty where nobody has told."""
 
     def __post_init__(self) -> None:
         check_choices(self, CHOICES)
         check_numbers(self)
         check_screening(self)
         check_dipoles_in_energy(self)
+
+    def labels_with(self, name: str) -> tuple[str, ...]:
+        """The labels of the training, and one more that has been used since."""
+        return tuple(dict.fromkeys((*self.training_labels, name)))
 
     @property
     def has_charges(self) -> bool:

@@ -23,6 +23,7 @@ from mace.modules.utils import get_outputs
 from mace_smile.model.backbone_parts import BackboneParts
 from mace_smile.model.electrostatic_energy import ElectrostaticHeads
 from mace_smile.model.options import SmileOptions
+from mace_smile.model.tools_of_mace import check_command
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
 from mace_smile.physics.response import second_order_forces
 
@@ -248,4 +249,5 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""
+        check_command()
         super().__setstate__(upgrade(state))  # type: ignore[no-untyped-call]

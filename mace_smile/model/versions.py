@@ -16,7 +16,7 @@ from mace_smile.model.long_range import Hardness, LongRange
 from mace_smile.model.options import SmileOptions
 
 #: Version of the models this package writes.
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 def _with_all_fields(old: SmileOptions) -> SmileOptions:
@@ -91,6 +91,11 @@ def _from_5(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, **flags, "options": options}
 
 
+def _from_6(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 7 knows the labels of the training, which older models do not tell."""
+    return {**state, "options": _with_all_fields(state["options"])}
+
+
 #: Upgrade functions: ``UPGRADES[n]`` turns a state of version n into one of version n + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_1,
@@ -98,6 +103,7 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     3: _from_3,
     4: _from_4,
     5: _from_5,
+    6: _from_6,
 }
 
 

@@ -15,6 +15,8 @@ SMALLEST_VOLUME = 1e-4
 #: Largest cosine between the axis across a slab and a vector in its plane; round-off of a rotated
 #: cell in float32 stays below 3e-7.
 LARGEST_TILT = 1e-6
+#: Distance in A below which two atoms are at one place.
+SMALLEST_DISTANCE = 1e-2
 
 
 def model_axes(pbc: torch.Tensor, boundary: str, slab_axis: int) -> torch.Tensor:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest mean of Z over atoms in e, where the model does not impose it (0.05)",
     )
     add("--json", metavar="FILE", help="write all findings there")
+    add("--trust", action="store_true", help="run whatever code the model file holds")
     add("--overwrite", action="store_true", help="replace an existing --json")
     add("--device", default="cpu", help="cpu or cuda")
     add("--default_dtype", choices=("float32", "float64"), help="precision; that of the model")

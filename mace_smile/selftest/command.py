@@ -43,7 +43,7 @@ def selftest(args: argparse.Namespace) -> bool:
         atoms.set_constraint()
         atoms.calc = None
     dtype = None if args.default_dtype is None else getattr(torch, args.default_dtype)
-    subject = Subject(load_model(args.model, args.device, dtype))
+    subject = Subject(load_model(args.model, args.device, dtype, args.trust))
     findings = run_checks(subject, frames, settings, names, sys.stderr.isatty())
     precision = str(subject.dtype).removeprefix("torch.")
     facts = {

@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="train anew where a model or checkpoints of this name exist, and remove them",
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        default=False,
+        help="run whatever code the file of --foundation_model holds; without it a file that holds "
+        "more than models of MACE do is refused",
+    )
     ours = {flag.name for flag in FLAGS}
     for action in parser._actions:
         if action.dest in LABEL_KEYS and action.dest not in ours:

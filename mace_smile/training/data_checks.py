@@ -10,8 +10,11 @@ from ase.data import chemical_symbols
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.argument_checks import heads_of
+from mace_smile.training.input_files import head_setting, heads_of, read_statistics, replays
 from mace_smile.training.survey import TEST, TRAIN, VALID, Frame, Survey
+
+#: Values of --E0s that ask the foundation model.
+OF_FOUNDATION = ("foundation", "estimated")
 
 
 def check_data(args: argparse.Namespace, survey: Survey, options: SmileOptions) -> None:
@@ -44,7 +47,14 @@ def _model_elements(args: argparse.Namespace, survey: Survey) -> set[int]:
             raise UserError(
                 f"--atomic_numbers is '{args.atomic_numbers}' but must be a list such as [1, 8]"
             ) from error
-    return _elements(survey.select(TRAIN)) | _elements(survey.select(VALID))
+    known: set[int] = set()
+    for head in heads_of(args) or {"Default": {}}:
+        statistics = head_setting(args, head, "statistics_file")
+        frames = [frame for frame in survey.frames if frame.head == head and not frame.is_isolated]
+        of_head = [frame for frame in frames if frame.role != TEST]
+        known |= _elements(of_head) if statistics is None else read_statistics(statistics)
+    replayed = [frame for frame in survey.select(TRAIN) if frame.head == "pt_head"]
+    return known | _elements(replayed)
 
 
 def _check_elements(args: argparse.Namespace, survey: Survey) -> None:
@@ -56,7 +66,7 @@ def _check_elements(args: argparse.Namespace, survey: Survey) -> None:
     if trained - known:
         raise UserError(
             f"the training frames contain {_names(trained - known)}, which --atomic_numbers "
-            f"{args.atomic_numbers} does not list; add them"
+            f"{args.atomic_numbers} (or --statistics_file) does not list; add them"
         )
     if args.foundation_model_elements:
         return
@@ -81,21 +91,32 @@ def _check_dipole_elements(args: argparse.Namespace, survey: Survey, options: Sm
 
 def _check_isolated_energies(args: argparse.Namespace, survey: Survey) -> None:
     """Every element needs the energy of its isolated atom, and no other element may have one."""
-    if args.statistics_file is not None or args.foundation_model is not None:
+    if args.statistics_file is not None:
         return
     heads = heads_of(args) or {"Default": {}}
     with_energy: set[int] = set()
     for head, settings in heads.items():
         frames = [frame for frame in survey.frames if frame.head == head and frame.role != TEST]
         used = [frame for frame in frames if not frame.is_isolated]
+        if settings.get("statistics_file") is not None:
+            with_energy |= _elements(used)
+            continue
         isolated = _elements([frame for frame in frames if frame.is_isolated])
         text = settings.get("E0s", args.E0s)
         if isolated:
             energies, source = isolated, "the frames with config_type=IsolatedAtom"
+        elif args.foundation_model is not None and str(text).lower() in OF_FOUNDATION:
+            return
         elif text is None:
             raise UserError(
                 "there are no energies of isolated atoms: give them as --E0s '{1: -13.6, ...}', "
-                "as training frames with config_type=IsolatedAtom, or fit them with --E0s average"
+                "as training frames with config_type=IsolatedAtom, "
+                + (
+                    "or fit them with --E0s average"
+                    if args.foundation_model is None
+                    else "or take --E0s foundation (labels of the method of the foundation "
+                    "model) or --E0s estimated (of another method)"
+                )
             )
         elif str(text).lower() == "average":
             _check_all_have_energies(used)
@@ -109,7 +130,7 @@ def _check_isolated_energies(args: argparse.Namespace, survey: Survey) -> None:
             )
         with_energy |= energies
     unused = with_energy - _model_elements(args, survey)
-    if unused and not args.keep_isolated_atoms:
+    if unused and not (args.keep_isolated_atoms or args.foundation_model_elements):
         raise UserError(
             f"there are isolated-atom energies for {_names(unused)}, which no frame contains; "
             "remove them"
@@ -160,8 +181,8 @@ def _check_numbers(args: argparse.Namespace, survey: Survey) -> None:
                 )
             n_head = min(n_head - int(fraction * n_head), n_head - 1)
         n_train += n_head
-    # With a foundation model MACE may add replay data, and with L-BFGS keeps partial batches.
-    keeps_partial = args.lbfgs or args.distributed or args.foundation_model is not None
+    # Replayed frames fill batches too, and with L-BFGS MACE keeps partial ones.
+    keeps_partial = args.lbfgs or args.distributed or replays(args)
     if n_train < args.batch_size and not keeps_partial:
         raise UserError(
             f"--batch_size is {args.batch_size} but there are only {n_train} training frames, "

@@ -18,8 +18,6 @@ from mace_smile.physics.boundaries import model_axes
 from mace_smile.structures import StructureSettings
 
 AXES = "xyz"
-#: What the squared error of a dipole is divided by.
-NORMS = ("per_atom", "per_area", "total")
 
 
 def periodic_axes(config: Configuration, structure: StructureSettings) -> np.ndarray:

@@ -45,15 +45,20 @@ def scale_is_known(options: SmileOptions, survey: Survey, trained: Collection[st
 
 
 def check_dipoles(
-    args: argparse.Namespace, options: SmileOptions, survey: Survey, trained: Collection[str]
+    args: argparse.Namespace,
+    options: SmileOptions,
+    survey: Survey,
+    trained: Collection[str],
+    before: SmileOptions | None = None,
 ) -> None:
-    """Refuse dipole flags without effect, and heads that nothing trains.
+    """Refuse dipole flags without effect, and heads that nothing trains or has trained.
 
     :param options: of the model.
     :param trained: quantities with a term in the loss.
+    :param before: options of the model the run starts from.
     :raises UserError: with the remedy.
     """
-    _check_heads_are_trained(options, trained)
+    _check_heads_are_trained(options, trained, before)
     frames = survey.select(TRAIN)
     has_term = quantities.MACRO_DIPOLE in trained
     if args.dipole_quantum not in (None, "none") and not any(
@@ -70,12 +75,15 @@ def check_dipoles(
             "has a dipole; add dipoles, or leave it out"
         )
     screened = [frame for frame in frames if frame.is_screened]
-    if options.learn_susceptibility and not (has_term and screened):
+    was_learned = before is not None and before.learn_susceptibility
+    if options.learn_susceptibility and not (was_learned or (has_term and screened)):
         raise UserError(
             "--susceptibility learned: nothing trains it, since no training frame is a slab with "
             "a dipole along its normal; add such frames, or give a number"
         )
-    if options.learn_susceptibility and not scale_is_known(options, survey, trained):
+    if options.learn_susceptibility and not (
+        was_learned or scale_is_known(options, survey, trained)
+    ):
         raise UserError(f"--susceptibility learned: {UNKNOWN_SCALE}, or give a number")
     if options.learn_given_susceptibility and not (
         has_term and any(quantities.GIVEN_CHARGES in frame.present for frame in screened)
@@ -86,21 +94,27 @@ def check_dipoles(
         )
 
 
-def _check_heads_are_trained(options: SmileOptions, trained: Collection[str]) -> None:
+def _check_heads_are_trained(
+    options: SmileOptions, trained: Collection[str], before: SmileOptions | None
+) -> None:
     """Charges need electrostatics or a label; atomic dipoles a dipole, or an energy of theirs."""
+    has_charges = before is not None and before.has_charges
+    has_dipoles = before is not None and before.has_atomic_dipoles
     telling = {quantities.MACRO_DIPOLE, quantities.CHARGES}
     has_dipole_labels = quantities.MACRO_DIPOLE in trained
     if options.has_coupled_screening:
         telling.add(quantities.BORN_EFFECTIVE_CHARGES)
         has_dipole_labels |= quantities.BORN_EFFECTIVE_CHARGES in trained
     labels = telling & set(trained)
-    if options.has_charges and not options.has_electrostatics and not labels:
+    if options.has_charges and not (options.has_electrostatics or labels or has_charges):
         raise UserError(
             "nothing trains the charges: there is no electrostatic energy and no training frame "
             "has a dipole or charges; add such labels, or use --electrostatics auto or "
             "--charge_head none"
         )
-    if options.has_atomic_dipoles and not (has_dipole_labels or options.dipoles_in_energy):
+    if options.has_atomic_dipoles and not (
+        has_dipole_labels or options.dipoles_in_energy or has_dipoles
+    ):
         raise UserError(
             "nothing trains the atomic dipoles: no training frame has a dipole that counts; add "
             "dipoles, or use --dipoles_in_energy True or --dipole_head none"

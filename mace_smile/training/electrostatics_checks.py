@@ -12,10 +12,9 @@ import argparse
 import re
 from pathlib import Path
 
-import torch
-
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
+from mace_smile.model.pickles import read_pickle
 from mace_smile.physics.parameters import (
     DEFAULT_CUTOFF,
     DEFAULT_MESH_SPACINGS,
@@ -39,22 +38,12 @@ def as_flags(error: ValueError) -> UserError:
 def backbone_cutoff(args: argparse.Namespace) -> float:
     """Cutoff of the backbone in A: of the foundation model where it is a file, or `--r_max`.
 
-    A foundation model that MACE knows by name is downloaded only later; for it `--r_max` counts
-    here, and what does not fit the model is refused when it is built.
-
     :raises UserError: for a file that cannot be read as a model.
     """
     path = Path(args.foundation_model or "")
     if not path.is_file():
         return float(args.r_max)
-    try:
-        foundation = torch.load(path, map_location="cpu", weights_only=False)
-        return float(foundation.r_max)
-    except Exception as error:  # a pickle may raise anything
-        raise UserError(
-            f"--foundation_model '{path}' cannot be read as a model ({type(error).__name__}: "
-            f"{error}); give the .model file of a MACE"
-        ) from error
+    return float(read_pickle(path, "cpu", args.trust).r_max)
 
 
 def check_electrostatics(options: SmileOptions, r_max: float) -> tuple[str, ...]:

@@ -25,14 +25,9 @@ def copy_heads(model: SmileMACE, foundation: SmileMACE) -> None:
     """
     for field in dataclasses.fields(model.options):
         before, now = (getattr(one.options, field.name) for one in (foundation, model))
-        if before != now:
-            logger.warning(
-                "the model it starts from had %s %s, this run has %s: give --%s to keep it",
-                field.name,
-                before,
-                now,
-                field.name.removeprefix("learn_"),
-            )
+        if before != now and field.name != "training_labels":
+            name = field.name.removeprefix("learn_")
+            logger.info("--%s is %s; the model it starts from had %s", name, now, before)
     stored = foundation.get_buffer("atomic_numbers").tolist()
     elements = torch.tensor([stored.index(z) for z in model.get_buffer("atomic_numbers").tolist()])
     source: dict[str, torch.Tensor] = dict(foundation.charge_heads.named_parameters())

@@ -16,7 +16,6 @@ from mace_smile.model.options import (
     NET_CHARGES,
     TOTAL_CHARGE_CONSTRAINTS,
 )
-from mace_smile.training.dipole_labels import NORMS
 from mace_smile.training.flag import Flag, learned_or_number, true_or_false
 from mace_smile.training.polarizability_flags import POLARIZABILITY_FLAGS
 from mace_smile.training.requirements import (
@@ -50,6 +49,8 @@ LABEL_KEYS = {
     "total_charge_key": quantities.BY_NAME[quantities.TOTAL_CHARGE].key,
 }
 
+#: What the squared error of a dipole may be divided by.
+NORMS = ("per_atom", "per_area", "total")
 #: Values of `--dipole_quantum`, and of `--dipole_axes` beside ``auto``.
 DIPOLE_QUANTA = ("none", "1", "2")
 DIPOLE_AXES = ("x", "y", "z", "xy", "xz", "yz", "xyz")

@@ -7,7 +7,7 @@ file says under ``config_<name>_weight``. Dipoles have a weight for each Cartesi
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from mace_smile.structures import (
     complete_given_charges,
     prepare_configuration,
 )
+from mace_smile.training.databases import from_database
 from mace_smile.training.dipole_labels import (
     dipole_axes,
     dipole_divisor,
@@ -45,6 +46,8 @@ class LabelSettings:
     """Heads whose files have Born effective charges with the displacement index first."""
     given_charges: bool = False
     """Whether some atoms carry given charges."""
+    ignored: frozenset[str] = frozenset()
+    """Labels that databases may hold and that were not asked for."""
     macro_dipole: bool = True
     """Whether dipoles are labels: where they are not, their weight is zero."""
     dipole_axes: str = "auto"
@@ -143,6 +146,7 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
     :raises UserError: for dipole labels and given charges that cannot be used.
     """
     structure = settings.structure
+    config = without_labels(config, settings.ignored)
     config = dipole_of_polarization(config, structure)
     n_atoms = len(config.atomic_numbers)
     properties = dict(config.properties)
@@ -181,6 +185,12 @@ def complete_labels(config: Configuration, settings: LabelSettings) -> Configura
     return complete_given_charges(completed, structure) if settings.given_charges else completed
 
 
+def without_labels(config: Configuration, names: Collection[str]) -> Configuration:
+    """A copy without some properties."""
+    kept = {name: value for name, value in config.properties.items() if name not in names}
+    return dataclasses.replace(config, properties=kept)
+
+
 def with_complete_labels(
     from_config: Callable[..., AtomicData], settings: LabelSettings
 ) -> Callable[..., AtomicData]:
@@ -193,6 +203,7 @@ def with_complete_labels(
         heads: list[str] | None = None,
         **kwargs: Any,
     ) -> AtomicData:
+        config = from_database(config, kwargs.pop("head", None))
         prepared = complete_labels(prepare_configuration(config, settings.structure), settings)
         return structure_data(
             from_config,

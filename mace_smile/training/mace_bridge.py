@@ -7,24 +7,32 @@ looks up are replaced by functions that call the original and add what charges n
 
 import argparse
 import contextlib
-import difflib
-import re
 from collections.abc import Iterator
-from typing import NoReturn
 
+from mace.cli.preprocess_data import run as run_preparation
 from mace.cli.run_train import run
-from mace.tools.arg_parser import build_default_arg_parser
 
-from mace_smile.errors import UserError
-from mace_smile.training import restart_seams, seams
-from mace_smile.training.arguments import add_arguments
+from mace_smile.training import database_seams, fine_tuning_seams, restart_seams, seams
 from mace_smile.training.checkpoints import prepare_outputs
+from mace_smile.training.foundation import find_start
+from mace_smile.training.kept_energy import keep_energy
 from mace_smile.training.plan import TrainingPlan, plan_training
+from mace_smile.training.plots import with_extra_plots
+from mace_smile.training.preparation import (
+    plan_preparation,
+    with_field_first,
+    with_forked_processes,
+    write_databases,
+)
 from mace_smile.training.substitution import Seam, substituted
+from mace_smile.training.wandb_entries import with_extra_entries
 
 SEAMS: tuple[Seam, ...] = (
     Seam("mace.cli.run_train", "update_keyspec_from_kwargs", seams.with_label_keys),
     Seam("mace.data.AtomicData", "from_config", seams.with_labels),
+    Seam("mace.data.lmdb_dataset", "config_from_atoms", database_seams.with_lmdb_keys),
+    Seam("mace.data", "HDF5Dataset", database_seams.with_joined_files),
+    Seam("mace.cli.run_train", "get_files_with_suffix", database_seams.with_test_sets),
     Seam("mace.cli.run_train", "configure_model", seams.with_charges),
     Seam("mace.cli.run_train", "get_params_options", seams.with_head_parameters),
     Seam("mace.cli.run_train", "get_loss_fn", seams.with_extra_terms),
@@ -34,44 +42,36 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.tools.train", "valid_err_log", seams.with_extra_log),
     Seam("mace.cli.run_train", "create_error_table", seams.with_extra_columns),
     Seam("mace.cli.run_train", "remove_pt_head", seams.with_heads_kept),
+    Seam("mace.cli.run_train", "setup_wandb", with_extra_entries),
+    Seam("mace.cli.run_train", "TrainingPlotter", with_extra_plots),
     Seam("mace.cli.run_train", "LRScheduler", restart_seams.with_known_scheduler),
     Seam("mace.cli.run_train", "ExponentialMovingAverage", restart_seams.with_stored_average),
+    Seam("mace.cli.run_train", "inject_LoRAs", fine_tuning_seams.with_lora_in_backbone),
+    Seam("mace.tools.train", "evaluate", fine_tuning_seams.with_kept_errors),
+    Seam("mace.tools.train", "train_one_epoch", fine_tuning_seams.without_idle_forces),
     Seam("mace.tools.train", "train_one_epoch", restart_seams.with_stored_progress),
     Seam("mace.tools.checkpoint.CheckpointIO", "save", restart_seams.with_complete_checkpoints),
     Seam("mace.tools.checkpoint.CheckpointIO", "load_latest", restart_seams.with_restart_file),
 )
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """MACE's parser, which also reads YAML files (`--config`), with our flags added.
-
-    Its errors are :class:`~mace_smile.errors.UserError` instead of the usage of 200 flags.
-    """
-    parser: argparse.ArgumentParser = build_default_arg_parser()
-    add_arguments(parser)
-
-    def refuse(message: str) -> NoReturn:
-        if not message.startswith("unrecognized arguments"):
-            raise UserError(message)
-        known = [text for action in parser._actions for text in action.option_strings]
-        unknown = re.findall(r"--\w+", message)
-        close = [name for flag in unknown for name in difflib.get_close_matches(flag, known, 2)]
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise UserError(f"{message} (on the command line or in the file of --config){hint}")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser
+PREPARATION_SEAMS: tuple[Seam, ...] = (
+    Seam("mace.cli.preprocess_data", "update_keyspec_from_kwargs", seams.with_label_keys),
+    Seam("mace.cli.preprocess_data", "get_dataset_from_xyz", with_field_first),
+    Seam("mace.cli.preprocess_data", "mp", with_forked_processes),
+    Seam("mace.data.AtomicData", "from_config", seams.with_labels),
+)
 
 
 @contextlib.contextmanager
-def extended_mace(plan: TrainingPlan) -> Iterator[None]:
+def extended_mace(plan: TrainingPlan, all_seams: tuple[Seam, ...] | None = None) -> Iterator[None]:
     """Let MACE's training script train charges, until the end of the ``with`` block.
 
     :param plan: what the run adds to MACE.
+    :param all_seams: the names to replace; None takes those of the training.
     :raises RuntimeError: when MACE lacks one of the names.
     """
     with contextlib.ExitStack() as stack:
-        for seam in SEAMS:
+        for seam in SEAMS if all_seams is None else all_seams:
             owner = seam.owner()
             original = getattr(owner, seam.name, None)
             stack.enter_context(substituted(owner, seam.name, seam.wrap(original, plan)))
@@ -81,12 +81,27 @@ def extended_mace(plan: TrainingPlan) -> Iterator[None]:
 def train(args: argparse.Namespace) -> None:
     """Train a SmileMACE with MACE's training script.
 
-    :param args: from :func:`build_parser`; MACE changes it on the way.
+    :param args: of the parser in :mod:`~mace_smile.training.mace_parser`; MACE changes them.
     :raises UserError: for flags, files and checkpoints that cannot be used.
     """
-    plan = plan_training(args)
+    start = keep_energy(args, find_start(args))
+    plan = plan_training(args, start)
     prepare_outputs(args)
+    args.multi_processed_test = False  # `with_test_sets` finds both kinds; MACE's branch cannot run
     if args.restart_latest:
         plan.progress.load(args)
     with extended_mace(plan):
         run(args)
+
+
+def prepare(args: argparse.Namespace) -> tuple[str, ...]:
+    """Write HDF5 or LMDB files with our labels.
+
+    :param args: from :func:`~mace_smile.training.mace_parser.build_preparation_parser`.
+    :return: lines that say how many frames carry each label.
+    :raises UserError: for flags and files that cannot be used.
+    """
+    found = plan_preparation(args)
+    with extended_mace(found.plan, PREPARATION_SEAMS):
+        write_databases(args, found, run_preparation)
+    return found.summary

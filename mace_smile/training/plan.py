@@ -1,6 +1,7 @@
 """What one training run adds to MACE: heads, labels, loss terms, and the lines that say so."""
 
 import argparse
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +10,26 @@ from mace.tools import DefaultKeys
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
-from mace_smile.model.net_charge import CONSEQUENCE, BackgroundEnergy
 from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
-from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys, heads_of
+from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import restart_file
 from mace_smile.training.data_checks import check_data
 from mace_smile.training.dipole_plan import check_dipoles, dipole_note, scale_is_known
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
+from mace_smile.training.foundation import Start, check_elements, drifting_heads
+from mace_smile.training.input_files import heads_of
+from mace_smile.training.kept_energy import check_kept_options, check_trained
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
+from mace_smile.training.plan_notes import (
+    LABELS,
+    LabelFlags,
+    net_charges,
+    summary,
+    unknown_total_charges,
+)
 from mace_smile.training.polarizability_labels import check_polarizability
 from mace_smile.training.progress import Progress
 from mace_smile.training.screening_plan import (
@@ -31,34 +41,18 @@ from mace_smile.training.screening_plan import (
     with_order_noted,
     without_idle_labels,
 )
-from mace_smile.training.survey import TEST, TRAIN, VALID, Survey, survey_files
+from mace_smile.training.survey import (
+    TRAIN,
+    Survey,
+    labels_not_asked_for,
+    survey_files,
+)
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LabelFlags:
-    """Where the flags and the labels of one quantity meet."""
-
-    quantity: str
-    """Name of the quantity, a key of the loss terms."""
-    label: str
-    """Name of its label in a configuration."""
-    key_flag: str
-    """Flag that says where the label is."""
-
-    @property
-    def weight_flag(self) -> str:
-        """Flag of its weight in the loss."""
-        return f"{self.quantity}_weight"
-
-
-LABELS = (
-    LabelFlags(quantities.MACRO_DIPOLE, quantities.DIPOLE, "dipole_key"),
-    LabelFlags(quantities.BORN_EFFECTIVE_CHARGES, quantities.BORN_EFFECTIVE_CHARGES, "becs_key"),
-    LabelFlags(quantities.CHARGES, quantities.CHARGES, "charges_key"),
-    LabelFlags(quantities.POLARIZABILITY, quantities.POLARIZABILITY, "polarizability_key"),
-)
+#: Losses of MACE that weigh stresses.
+LOSSES_WITH_STRESS = ("stress", "huber", "universal")
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,8 @@ class TrainingPlan:
     """Whether a checkpoint is kept of every epoch, better or not."""
     knows_scale: bool = True
     """Whether the data tell the scale of learned charges apart from the susceptibility."""
+    keeps_energy: bool = False
+    """Whether energies, forces and stresses stay those of the foundation model."""
 
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
@@ -97,7 +93,7 @@ class TrainingPlan:
             logger.warning(line)
 
 
-def plan_training(args: argparse.Namespace) -> TrainingPlan:
+def plan_training(args: argparse.Namespace, start: Start | None = None) -> TrainingPlan:
     """Check all flags and all frames, and decide what is trained.
 
     A label that is found is trained with weight 1, except charges, which wait to be asked
@@ -105,16 +101,20 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     charges are wanted by a head of their own, and by screening factors that are learned. The keys
     of labels that were not given are filled in, in ``args``.
 
+    :param start: the model the run starts from, whose heads stay.
     :raises UserError: for anything the user can mend.
     """
     check_mace_flags(args)
     options = options_from_args(args)
-    r_max = backbone_cutoff(args)
+    r_max = backbone_cutoff(args) if start is None else start.r_max
+    inherited = start.inherited if start is not None else frozenset()
     warnings = check_electrostatics(options, r_max)
     asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
-    asked[quantities.BORN_EFFECTIVE_CHARGES] |= options.screening == "uncoupled"
+    if "screening" not in inherited:
+        asked[quantities.BORN_EFFECTIVE_CHARGES] |= options.screening == "uncoupled"
     asked[quantities.BORN_EFFECTIVE_CHARGES] |= args.becs_order is not None
-    asked[quantities.POLARIZABILITY] |= options.has_polarizability
+    if "polarizability_head" not in inherited:
+        asked[quantities.POLARIZABILITY] |= options.has_polarizability
     asked[quantities.MACRO_DIPOLE] |= args.polarization_key is not None
     asked_total_charge = args.total_charge_key is not None
     fill_label_keys(args)
@@ -127,6 +127,7 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     labels = LabelSettings(
         born_effective_charges=options.has_born_charges,
         given_charges=args.given_charges_key is not None,
+        ignored=labels_not_asked_for(args),
         macro_dipole=options.has_dipole,
         dipole_axes=args.dipole_axes or "auto",
         dipole_quantum=int(args.dipole_quantum or 0) if args.dipole_quantum != "none" else 0,
@@ -135,6 +136,9 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     )
     survey = survey_files(args, labels)
     check_data(args, survey, options)
+    if start is not None:
+        check_elements(args, start, set().union(*(frame.elements for frame in survey.frames)))
+        check_kept_options(start, options)
 
     weights: list[TermWeights] = []
     for flags in LABELS:
@@ -154,14 +158,16 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
             _check_found(args, survey, name, key_flag)
     if args.polarization_key is not None:
         _check_found(args, survey, quantities.POLARIZATION, "polarization_key")
-    if asked_total_charge:
+    if asked_total_charge and "total_charge_key" not in inherited:
         _check_found(args, survey, quantities.TOTAL_CHARGE, "total_charge_key")
-    if labels.given_charges:
+    if labels.given_charges and "given_charges_key" not in inherited:
         _check_found(args, survey, quantities.GIVEN_CHARGES, "given_charges_key")
     if options.total_charge_constraint == "penalty":
         weights.append(_weights(args, quantities.TOTAL_CHARGE))
-    check_screening(args, options, survey, weights)
-    check_polarizability(options, weights)
+    if "screening" not in inherited:
+        check_screening(args, options, survey, weights)
+    if "polarizability_head" not in inherited:
+        check_polarizability(options, weights)
     labels = without_idle_labels(options, labels, weights)
     if labels.ignores_born_effective_charges:
         name = quantities.BORN_EFFECTIVE_CHARGES
@@ -169,16 +175,29 @@ def plan_training(args: argparse.Namespace) -> TrainingPlan:
     labels = with_order(args, survey, labels)
     weights = with_order_noted(weights, labels)
     trained = [term.name for term in weights]
-    check_dipoles(args, options, survey, trained)
+    drifting: tuple[str, ...] = ()
+    if start is not None:
+        check_trained(start, trained)
+        drifting = drifting_heads(start, options, trained)
+    check_dipoles(args, options, survey, trained, None if start is None else start.options)
     return TrainingPlan(
-        options=options,
+        options=dataclasses.replace(
+            options, training_labels=_trained_labels(args, survey, trained, start)
+        ),
         labels=labels,
         progress=Progress(restart_file(args)),
         weights=tuple(weights),
-        summary=(*_summary(args, survey, weights, labels), *sampled_files(survey)),
-        warnings=(*warnings, *_net_charges(survey), *unlikely_sizes(args, survey)),
+        summary=(*summary(args, survey, weights, labels), *sampled_files(survey)),
+        warnings=(
+            *warnings,
+            *drifting,
+            *net_charges(survey),
+            *unknown_total_charges(survey, labels),
+            *unlikely_sizes(args, survey),
+        ),
         saves_all_checkpoints=args.save_all_checkpoints,
         knows_scale=scale_is_known(options, survey, trained),
+        keeps_energy=start is not None and start.keeps_energy,
     )
 
 
@@ -186,6 +205,23 @@ def _is_asked_for(args: argparse.Namespace, flags: LabelFlags) -> bool:
     """Whether a label was asked for: its key or a weight above zero was given."""
     given = [getattr(args, flags.weight_flag), getattr(args, f"swa_{flags.weight_flag}")]
     return getattr(args, flags.key_flag) is not None or any(given)
+
+
+def _trained_labels(
+    args: argparse.Namespace, survey: Survey, trained: Sequence[str], start: Start | None
+) -> tuple[str, ...]:
+    """Names of all labels the loss weighs, MACE's own first; kept ones have been weighed before."""
+    if start is not None and start.keeps_energy:
+        before = start.options.training_labels or (quantities.ENERGY, quantities.FORCES)
+        return tuple(dict.fromkeys((*before, *trained)))
+    of_mace = [
+        name
+        for name in (quantities.ENERGY, quantities.FORCES, quantities.STRESS)
+        if survey.count(TRAIN, name) > 0 and getattr(args, f"{name}_weight") > 0
+    ]
+    if args.loss not in LOSSES_WITH_STRESS and quantities.STRESS in of_mace:
+        of_mace.remove(quantities.STRESS)
+    return (*of_mace, *trained)
 
 
 def _weights(args: argparse.Namespace, quantity: str, note: str = "") -> TermWeights:
@@ -236,54 +272,3 @@ def _check_has_weight(args: argparse.Namespace, survey: Survey, flags: LabelFlag
         f"training frame: {reason}; leave out --{flags.key_flag} and --{flags.weight_flag}, or "
         "add frames"
     )
-
-
-def _net_charges(survey: Survey) -> tuple[str, ...]:
-    """What the net charges of periodic frames cost, if there are such frames."""
-    energies = [frame.background_energy for frame in survey.frames if frame.background_energy]
-    if not energies:
-        return ()
-    return (
-        f"{len(energies)} of {len(survey.frames)} frames have a net charge in a cell that is "
-        "periodic along three axes, where a uniform background neutralises it: in a frame "
-        f"{BackgroundEnergy.largest(energies).describe('up to ')}; {CONSEQUENCE}; --net_charge "
-        "error refuses such frames",
-    )
-
-
-def _summary(
-    args: argparse.Namespace,
-    survey: Survey,
-    weights: Sequence[TermWeights],
-    settings: LabelSettings,
-) -> tuple[str, ...]:
-    """How many frames carry each label, and which labels are not used."""
-    trained = {term.name: term for term in weights}
-    lines = []
-    for flags in LABELS:
-        counts = {role: survey.count(role, flags.label) for role in (TRAIN, VALID, TEST)}
-        totals = {role: len(survey.select(role)) for role in (TRAIN, VALID, TEST)}
-        if not any(counts.values()):
-            continue
-        text = ", ".join(
-            f"{counts[role]} of {totals[role]} frames of the {role.replace('_', ' ')}"
-            for role in counts
-            if totals[role]
-        )
-        use = "not trained"
-        if flags.quantity in trained:
-            term = trained[flags.quantity]
-            use = f"weight {term.stage_one:g}, in stage two {term.stage_two:g}"
-            use += f" ({term.note})" if term.note else ""
-        elif flags.quantity == quantities.CHARGES and settings.macro_dipole:
-            use = "not trained unless --charges_key or --charges_weight is given"
-        elif flags.quantity == quantities.POLARIZABILITY:
-            use = "not trained without --polarizability_head local"
-        lines.append(f"Label {getattr(args, flags.key_flag)} ({flags.quantity}): {text}; {use}")
-    if settings.given_charges:
-        count = survey.count(TRAIN, quantities.GIVEN_CHARGES)
-        lines.append(
-            f"Given charges {args.given_charges_key}: {count} of {len(survey.select(TRAIN))} "
-            "frames of the train file"
-        )
-    return tuple(lines)

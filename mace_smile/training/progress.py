@@ -40,6 +40,9 @@ class Progress:
         self.path = path
         #: Validation loss of the last head, which MACE selects models by.
         self.validation_loss = math.inf
+        #: Errors on the validation set of each head, and on the set that was evaluated last.
+        self.errors: dict[str, dict[str, Any]] = {}
+        self.final_errors: dict[str, Any] = {}
         #: The loss in stage one (False) and two (True), in words.
         self.loss: dict[bool, str] = {}
         #: Lowest validation loss of a checkpoint in each stage, and which loss that is.

@@ -11,7 +11,7 @@ from mace_smile.errors import UserError
 from mace_smile.io.born_files import MOST_FRAMES, order_of_frames
 from mace_smile.io.born_order import DISPLACEMENT_FIRST, FIELD_FIRST, born_charges_of
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.argument_checks import heads_of
+from mace_smile.training.input_files import heads_of
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TermWeights
 from mace_smile.training.survey import TRAIN, Survey, key_specification

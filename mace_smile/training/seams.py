@@ -18,6 +18,8 @@ import torch
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.electrostatics_checks import as_flags
 from mace_smile.training.fine_tuning import copy_heads, with_smile_models
+from mace_smile.training.fine_tuning_seams import NoTerms
+from mace_smile.training.kept_energy import make_kept_model
 from mace_smile.training.labels import add_label_keys, with_complete_labels
 from mace_smile.training.losses import WithExtraTerms
 from mace_smile.training.metrics import (
@@ -64,12 +66,17 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
             args, train_loader, atomic_energies, foundation, *others, **named
         )
         try:
-            model = SmileMACE(backbone, plan.options)
+            if plan.keeps_energy:
+                assert model_foundation is not None
+                model = make_kept_model(model_foundation, plan.options)
+            else:
+                model = SmileMACE(backbone, plan.options)
         except ValueError as error:
             raise as_flags(error) from error
         if isinstance(model_foundation, SmileMACE):
             copy_heads(model, model_foundation)
-        plan.progress.check_model(model)
+        if not args.lora:  # its parameters come later
+            plan.progress.check_model(model)
         plan.progress.model = model
         return model, output_args
 
@@ -79,19 +86,21 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
 def with_head_parameters(
     get_params_options: Callable[..., Any], plan: TrainingPlan
 ) -> Callable[..., Any]:
-    """Seam 4: one more group of parameters, ``charge_heads``, with all that were in none."""
+    """Seam 4: one more group of parameters, ``charge_heads``, with all but the backbone's.
+
+    Of the backbone MACE chooses: it leaves out the radial basis of a foundation model, for example.
+    """
 
     def get_all_params_options(args: argparse.Namespace, model: torch.nn.Module) -> dict[str, Any]:
         options: dict[str, Any] = get_params_options(args, model)
         groups = options["params"]
         for group in groups:
             group["params"] = list(group["params"])
-        grouped = {id(parameter) for group in groups for parameter in group["params"]}
         factors = json.loads(args.lr_params_factors)
         groups.append(
             {
                 "name": "charge_heads",
-                "params": [p for p in model.parameters() if id(p) not in grouped],
+                "params": [p for name, p in model.named_parameters() if _is_ours(name)],
                 "weight_decay": 0.0,
                 "lr": factors.get("charge_heads_lr_factor", 1.0) * args.lr,
             }
@@ -104,8 +113,13 @@ def with_head_parameters(
     return get_all_params_options
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a parameter belongs to our heads and not to the MACE they are built on."""
+    return not name.startswith("backbone.")
+
+
 def check_each_parameter_once(model: torch.nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Make sure that the optimizer sees every trainable parameter exactly once.
+    """Make sure that the optimizer sees every trainable parameter of ours once, of MACE's at most.
 
     :raises RuntimeError: naming those it does not.
     """
@@ -113,7 +127,8 @@ def check_each_parameter_once(model: torch.nn.Module, groups: list[dict[str, Any
     wrong = [
         f"{name} ({counts[id(parameter)]} times)"
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and counts[id(parameter)] != 1
+        if parameter.requires_grad
+        and counts[id(parameter)] not in ((1,) if _is_ours(name) else (0, 1))
     ]
     if wrong:
         raise RuntimeError(f"the optimizer must hold each parameter once, not {', '.join(wrong)}")
@@ -124,7 +139,8 @@ def with_extra_terms(get_loss_fn: Callable[..., Any], plan: TrainingPlan) -> Cal
 
     def get_loss_with_terms(*args: Any, **named: Any) -> torch.nn.Module:
         plan.log()
-        loss = WithExtraTerms(get_loss_fn(*args, **named), plan.terms())
+        of_mace = NoTerms() if plan.keeps_energy else get_loss_fn(*args, **named)
+        loss = WithExtraTerms(of_mace, plan.terms())
         plan.progress.loss[False] = repr(loss)
         return loss
 
@@ -138,7 +154,8 @@ def with_extra_terms_in_stage_two(
 
     def get_swa_with_terms(*args: Any, **named: Any) -> tuple[Any, list[bool]]:
         swa, swas = get_swa(*args, **named)
-        swa.loss_fn = WithExtraTerms(swa.loss_fn, plan.terms(stage_two=True))
+        of_mace = NoTerms() if plan.keeps_energy else swa.loss_fn
+        swa.loss_fn = WithExtraTerms(of_mace, plan.terms(stage_two=True))
         plan.progress.loss[True] = repr(swa.loss_fn)
         logger.info("Loss of stage two: %s", swa.loss_fn)
         return swa, swas
@@ -180,10 +197,18 @@ def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Cal
         lambda: learned_numbers(plan.progress.model),
     )
 
-    def log_and_keep(valid_loss: float, *args: Any, **named: Any) -> None:
+    def log_and_keep(
+        valid_loss: float,
+        eval_metrics: dict[str, Any],
+        logger: Any,
+        log_errors: str,
+        epoch: int | None = None,
+        valid_loader_name: str = "Default",
+    ) -> None:
         plan.progress.begin()
         plan.progress.validation_loss = float(valid_loss)
-        log(valid_loss, *args, **named)
+        plan.progress.errors[valid_loader_name] = eval_metrics
+        log(valid_loss, eval_metrics, logger, log_errors, epoch, valid_loader_name)
 
     return log_and_keep
 
@@ -214,6 +239,7 @@ def with_extra_columns(
         def evaluate_and_keep(*args: Any, **named: Any) -> tuple[float, dict[str, Any]]:
             loss, errors = evaluate(*args, **named)
             rows.append(errors)
+            plan.progress.final_errors = errors
             return loss, errors
 
         with substituted(tables, "evaluate", evaluate_and_keep):

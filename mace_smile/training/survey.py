@@ -11,13 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
-from mace.data import (
-    KeySpecification,
-    config_from_atoms,
-    update_keyspec_from_kwargs,
-)
+from mace.data import Configuration, KeySpecification, update_keyspec_from_kwargs
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
@@ -25,19 +20,21 @@ from mace_smile.io.born_files import sample_frames
 from mace_smile.model.given_charges import TOLERANCE
 from mace_smile.model.net_charge import BackgroundEnergy
 from mace_smile.structures import StructureSettings, prepare_configuration
-from mace_smile.training.argument_checks import files_by_head, heads_of
+from mace_smile.training.databases import COMMAND, is_database
 from mace_smile.training.dipole_labels import is_screened, is_unscreened
+from mace_smile.training.input_files import files_by_head, heads_of
 from mace_smile.training.labels import (
     LabelSettings,
     add_label_keys,
     check_labels,
     complete_labels,
 )
+from mace_smile.training.reading import read_structures
 
 TRAIN, VALID, TEST = "train_file", "valid_file", "test_file"
 
-#: Labels that MACE takes out of ASE's calculator results when their key is this very name.
-RESERVED = (quantities.ENERGY, quantities.FORCES, quantities.STRESS)
+#: Number of frames with Born effective charges of a file that are held at once.
+MOST_KEPT = 4000
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,18 @@ class Survey:
     """Those of the keys that are columns of the atoms."""
     born_frames: dict[str, dict[str, list[ase.Atoms]]] = field(default_factory=dict)
     """Frames in which Born effective charges have a weight, by head and file; of many a sample."""
+    databases: tuple[str, ...] = ()
+    """Training files that are databases."""
+    without_total_charge: frozenset[str] = frozenset()
+    """HDF5 files that do not say which total charges their structures have."""
 
     def remedy(self, label: str, key: str) -> str:
         """What to do where a label is in no training frame under its key."""
+        if self.databases:
+            return (
+                f"'{self.databases[0]}' is a database, which has the labels that were put into it: "
+                f"write it with {COMMAND} (and the keys of the labels), which keeps ours."
+            )
         for name in {key, label} & self.reserved:
             return (
                 f"ASE reads a column called '{name}' as the result of a calculator, where labels "
@@ -121,6 +127,15 @@ def key_specification(args: argparse.Namespace, head: str) -> KeySpecification:
     )
 
 
+def labels_not_asked_for(args: argparse.Namespace) -> frozenset[str]:
+    """Labels that a database may hold and that no head has a key of."""
+    optional = {quantities.POLARIZATION, quantities.GIVEN_CHARGES, quantities.GIVEN_MASK}
+    for head in files_by_head(args):
+        keys = key_specification(args, head)
+        optional -= {*keys.info_keys, *keys.arrays_keys}
+    return frozenset(optional)
+
+
 def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
     """Read and check all frames.
 
@@ -133,21 +148,29 @@ def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
     keys: set[str] = set()
     reserved: set[str] = set()
     columns: set[str] = set()
+    databases: list[str] = []
+    neutral: set[str] = set()
     for head, files in files_by_head(args).items():
         specification = key_specification(args, head)
         for role, paths in files.items():
             for path in paths:
                 of_file: list[Frame] = []
                 with_tensors: list[ase.Atoms] = []
-                for number, atoms in enumerate(_read(path)):
+                if role == TRAIN and is_database(path):
+                    databases.append(path)
+                for number, (config, atoms) in enumerate(
+                    read_structures(path, head, specification)
+                ):
                     place = f"{path}, frame {number} ({atoms.symbols})"
-                    is_isolated = role == TRAIN and _is_isolated(atoms)
+                    is_isolated = role == TRAIN and not is_database(path) and _is_isolated(atoms)
                     is_used = not is_isolated or args.keep_isolated_atoms
                     structure = settings.structure if is_used else StructureSettings()
-                    frame = _check_frame(atoms, specification, settings, structure, place)
+                    frame = _check_frame(config, specification, settings, structure, place)
                     is_labelled = quantities.BORN_EFFECTIVE_CHARGES in frame.weighted
                     if settings.born_effective_charges and is_labelled:
                         with_tensors.append(atoms)
+                        if len(with_tensors) > MOST_KEPT:
+                            with_tensors = sample_frames(with_tensors)
                     of_file.append(
                         dataclasses.replace(frame, head=head, role=role, is_isolated=is_isolated)
                     )
@@ -155,27 +178,21 @@ def survey_files(args: argparse.Namespace, settings: LabelSettings) -> Survey:
                         keys |= (set(atoms.info) | set(atoms.arrays)) - {"numbers", "positions"}
                         columns |= set(atoms.arrays)
                         reserved |= set(getattr(atoms.calc, "results", {}))
+                    if is_database(path) and quantities.TOTAL_CHARGE not in config.properties:
+                        neutral.add(path)
                 _check_usable(path, of_file, specification)
                 if with_tensors:
                     born_frames.setdefault(head, {})[path] = sample_frames(with_tensors)
                 frames += of_file
     return Survey(
-        tuple(frames), frozenset(keys), frozenset(reserved), frozenset(columns), born_frames
+        tuple(frames),
+        frozenset(keys),
+        frozenset(reserved),
+        frozenset(columns),
+        born_frames,
+        tuple(databases),
+        frozenset(neutral),
     )
-
-
-def _read(path: str) -> list[ase.Atoms]:
-    """All frames of a file."""
-    try:
-        frames = list(ase.io.iread(path, index=":"))
-    except Exception as error:  # ASE raises many kinds of exceptions for broken files
-        raise UserError(
-            f"'{path}' cannot be read as structures ({type(error).__name__}: {error}); give an "
-            "extended XYZ file"
-        ) from error
-    if len(frames) == 0:
-        raise UserError(f"'{path}' holds no structures")
-    return frames
 
 
 def _is_isolated(atoms: ase.Atoms) -> bool:
@@ -184,20 +201,14 @@ def _is_isolated(atoms: ase.Atoms) -> bool:
 
 
 def _check_frame(
-    atoms: ase.Atoms,
+    config: Configuration,
     keys: KeySpecification,
     settings: LabelSettings,
     structure: StructureSettings,
     place: str,
 ) -> Frame:
     """Do with a frame what training will do with it; an error says the place."""
-    config = config_from_atoms(atoms, key_specification=keys)
     specified: dict[str, Any] = {**keys.info_keys, **keys.arrays_keys}
-    for name in RESERVED:
-        results = getattr(atoms.calc, "results", {})
-        if specified[name] == name and name in results:
-            config.properties[name] = results[name]
-            config.property_weights[name] = 1.0
     try:
         check_labels(config)
         completed = complete_labels(prepare_configuration(config, structure), settings)
@@ -217,7 +228,9 @@ def _check_frame(
     return Frame(
         elements=frozenset(int(z) for z in config.atomic_numbers),
         present=frozenset(present),
-        weighted=frozenset(name for name in present if np.any(np.asarray(weights[name]) > 0)),
+        weighted=frozenset(
+            name for name in present if np.any(np.asarray(weights.get(name, 1.0)) > 0)
+        ),
         is_periodic_dipole=bool(np.any(completed.properties[quantities.DIPOLE_QUANTUM])),
         is_screened=is_screened(completed, structure, counted),
         tells_scale=is_unscreened(completed, structure, counted)

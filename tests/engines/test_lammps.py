@@ -15,7 +15,7 @@ from exported import FIELDS, write_model
 from helpers import bulk_water, evaluate, make_model, open_water, slab_water
 from mace_smile.errors import UserError
 from metatensor_models.evaluator import Evaluator, ModelFailure
-from metatensor_models.lammps_data import write_lammps_data
+from metatensor_models.lammps import write_lammps_data
 
 pytestmark = [
     pytest.mark.engine,
@@ -152,7 +152,7 @@ def test_two_atoms_at_one_place_stop_the_run(exported, start):
     atoms.positions[3] = atoms.positions[0]
     lmp = start(atoms)
     lmp.attach_model(exported, ELEMENTS)
-    with pytest.raises(ModelFailure, match="step 0 of LAMMPS: .*two atoms may lie at one place"):
+    with pytest.raises(ModelFailure, match="step 0 of LAMMPS: .*at one place"):
         lmp.command("run 0 post no")
 
 
@@ -244,6 +244,9 @@ def test_cells_that_lammps_would_rotate_are_refused(tmp_path):
         write_lammps_data(tmp_path / "x.data", atoms, ELEMENTS)
     with pytest.raises(UserError, match="`elements` does not name O"):
         write_lammps_data(tmp_path / "x.data", bulk_water(), ["H"])
+    atoms.positions[2, 1] = np.inf
+    with pytest.raises(UserError, match="not finite numbers; take another frame"):
+        write_lammps_data(tmp_path / "x.data", atoms, ELEMENTS)
 
 
 def test_data_file_keeps_velocities(exported, start):
@@ -255,3 +258,38 @@ def test_data_file_keeps_velocities(exported, start):
     lmp.command("run 0 post no")
     # LAMMPS and ASE have slightly different atomic mass units
     assert lmp.get_thermo("ke") == pytest.approx(kinetic, rel=1e-5)
+
+
+def test_a_field_as_an_expression_is_that_of_the_variant(exported, start):
+    """Triclinic cell, forces and the entries of the vector; Born charges give the difference."""
+    atoms = bulk_water()
+    lmp = start(atoms)
+    found = {}
+    for name, options in {
+        "none": {"per_atom": ["born", "charge"]},
+        "variant": {"variant": "tilted"},
+        "expression": {"field": "0.03, -0.02, 0.04"},
+    }.items():
+        lmp.attach_model(exported, ELEMENTS, **options)
+        lmp.command("run 0 post no")
+        entries = [lmp.extract_fix("mace_smile", 0, 1, index) for index in range(7)]
+        found[name] = (forces_by_id(lmp, len(atoms)), entries)
+    np.testing.assert_allclose(found["expression"][0], found["variant"][0], atol=1e-10)
+    np.testing.assert_allclose(found["expression"][1], found["variant"][1], atol=1e-10)
+    assert found["variant"][1][:4] == [*FIELDS["tilted"], 0.0]
+    assert np.isfinite(found["none"][1]).all()
+    order = np.argsort(lmp.numpy.extract_atom("id")[: len(atoms)])
+    born = lmp.numpy.extract_atom("d2_born")[order].reshape(-1, 3, 3)
+    np.testing.assert_allclose(
+        found["variant"][0] - found["none"][0],
+        np.einsum("a,iab->ib", FIELDS["tilted"], born),
+        atol=1e-10,
+    )
+    assert np.abs(lmp.numpy.extract_atom("d_charge")[order]).max() > 0.1
+
+
+def test_a_device_that_is_not_there_is_named(exported):
+    with pytest.raises(UserError, match="device 'xpu' cannot be used: the model supports"):
+        Evaluator(exported, device="xpu")
+    with pytest.raises(UserError, match="has no output spin"):
+        Evaluator(exported).ask_for(["spin"])

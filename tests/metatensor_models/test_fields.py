@@ -9,7 +9,8 @@ from exported import FIELDS, build, forces, run, to_system
 from helpers import STRUCTURES, make_model
 from mace_smile.errors import UserError
 from metatensor_models.export import check_request
-from metatensor_models.options import ExportOptions, parse_fields
+from metatensor_models.fields import parse_fields
+from metatensor_models.options import ExportOptions
 
 CHI = 0.4
 

@@ -13,7 +13,7 @@ from helpers import STRUCTURES, make_model, water
 from mace_smile.calculator import SmileCalculator
 from mace_smile.errors import UserError
 from metatensor_models.evaluator import Evaluator
-from metatensor_models.export import check_request, interaction_range
+from metatensor_models.export import check_request, declared_range
 from metatensor_models.options import ExportOptions
 
 NAME = "mace_smile::polarizability"
@@ -78,7 +78,7 @@ def test_interaction_range_grows_with_the_order():
         ({"fields": FIELDS}, 16.0),
         ({"fields": FIELDS, "field_order": 1}, 8.0),
     ):
-        assert interaction_range(model, ExportOptions(**options)) == expected
+        assert declared_range(model, ExportOptions(**options)) == expected
 
 
 def test_first_order_can_be_chosen_and_is_stored(exported):

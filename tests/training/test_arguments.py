@@ -1,14 +1,17 @@
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.argument_checks import check_mace_flags, files_by_head
+from mace_smile.training.argument_checks import check_mace_flags
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.flags import FLAGS
-from mace_smile.training.mace_bridge import build_parser
+from mace_smile.training.input_files import files_by_head
+from mace_smile.training.mace_parser import build_parser
 from training_data import parse
 
 
@@ -244,14 +247,12 @@ def test_flags_that_ask_for_nothing_or_go_together_are_accepted(tmp_path, flags)
         ("--model=AtomicDipolesMACE", "AtomicDipolesMACE cannot carry charges"),
         ("--enable_cueq=True", "--enable_cueq is not supported"),
         ("--enable_oeq=True", "--enable_oeq is not supported"),
-        ("--lora=True", "--lora is not supported"),
         ("--loss=energy_forces_dipole", "has its own weight, --macro_dipole_weight"),
         ("--error_table=DipoleRMSE", "belongs to MACE's dipole models"),
         ("--dipole_weight=3", "--dipole_weight has no effect here.*use --macro_dipole_weight"),
         ("--swa_dipole_weight=3", "use --swa_macro_dipole_weight"),
-        ("--test_dir=somewhere", "give extended XYZ files with --test_file"),
-        ("--train_file=data.h5", "'data.h5' is a database"),
-        ("--valid_file=data.lmdb", "'data.lmdb' is a database"),
+        ("--test_dir=somewhere", "--test_dir 'somewhere' of head 'Default' is no folder with HDF5"),
+        ("--train_file=data.h5", "'data.h5' does not exist"),
         ("--train_file=nowhere.xyz", "'nowhere.xyz' of head 'Default' does not exist"),
         ("--heads=[1]", "--heads must be a dictionary"),
         ("--heads={", "--heads cannot be read as a dictionary"),
@@ -261,6 +262,17 @@ def test_flags_of_mace_that_cannot_work_are_refused(tmp_path, flags, message):
     (tmp_path / "train.xyz").touch()
     with pytest.raises(UserError, match=message):
         check_mace_flags(parse(tmp_path, *flags.split()))
+
+
+def test_help_loads_neither_the_training_nor_the_sums():
+    code = (
+        "import sys, mace_smile.cli.run_train\n"
+        "from mace_smile.training.mace_parser import build_parser\n"
+        "build_parser().format_help()\n"
+        "print(sorted({'torchpme', 'metatensor', 'mace.cli.run_train'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_training_file_is_wanted(tmp_path):

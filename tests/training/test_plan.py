@@ -38,6 +38,14 @@ def test_labels_that_are_found_are_trained_with_weight_one(tmp_path):
     )
 
 
+def test_options_tell_the_labels_of_the_training(tmp_path):
+    found = plan(tmp_path, frames(), "--screening=uncoupled")
+    born = ("macro_dipole", "born_effective_charges")
+    assert found.options.training_labels == ("energy", "forces", *born)
+    found = plan(tmp_path, frames(), "--forces_weight=0", "--macro_dipole_weight=0")
+    assert "forces" not in found.options.training_labels
+
+
 @pytest.mark.parametrize("weight", ["0", None])
 @pytest.mark.parametrize(
     ("flags", "wish"),

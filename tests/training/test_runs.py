@@ -7,7 +7,7 @@ import pytest
 from helpers import slab_water
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
-from mace_smile.training.mace_bridge import build_parser
+from mace_smile.training.mace_parser import build_parser
 from training_data import (
     frames,
     log_of,
@@ -117,6 +117,19 @@ def test_one_layer_without_vectors_trains(tmp_path):
     entry = validation(tmp_path)[-1]
     assert "rmse_born_effective_charges" in entry
     assert "rmse_macro_dipole" not in entry
+
+
+def test_dry_run_checks_our_labels_and_writes_no_model(tmp_path):
+    structures = frames(4)
+    write(tmp_path, structures)
+    run(tmp_path, "--screening=uncoupled", "--dry_run")
+    assert "DRY RUN mode enabled" in log_of(tmp_path)
+    assert "Label REF_becs (born_effective_charges): 4 of 4 frames" in log_of(tmp_path)
+    assert not [*tmp_path.rglob("*.model"), *tmp_path.rglob("*.pt")]
+    structures[3].arrays["REF_becs"][0, 0] = np.nan
+    write(tmp_path, structures)
+    with pytest.raises(UserError, match="frame 3 .*REF_becs.* holds 1 values that are NaN"):
+        run(tmp_path, "--screening=uncoupled", "--dry_run")
 
 
 def test_finished_model_is_not_overwritten_unasked(tmp_path):

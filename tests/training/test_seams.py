@@ -10,7 +10,7 @@ from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.training import mace_bridge
 from mace_smile.training.labels import LabelSettings
-from mace_smile.training.mace_bridge import SEAMS, extended_mace
+from mace_smile.training.mace_bridge import PREPARATION_SEAMS, SEAMS, extended_mace
 from mace_smile.training.plan import TrainingPlan
 from mace_smile.training.progress import Progress
 from mace_smile.training.seams import (
@@ -74,10 +74,37 @@ RECORDED = {
         "device: str, distributed: bool = False, skip_heads: Optional[List[str]] = None) -> "
         "prettytable.prettytable.PrettyTable",
     ),
+    "config_from_atoms": (
+        "mace.data.LMDBDataset.__getitem__",
+        "(atoms: ase.atoms.Atoms, key_specification: mace.data.utils.KeySpecification = "
+        "KeySpecification(info_keys={}, arrays_keys={}), config_type_weights: "
+        "Optional[Dict[str, float]] = None, head_name: str = 'Default') -> "
+        "mace.data.utils.Configuration",
+    ),
+    "HDF5Dataset": (
+        "mace.cli.run_train.run",
+        "(file_path, r_max, z_table, atomic_dataclass=<class 'mace.data.atomic_data.AtomicData'>, "
+        "**kwargs)",
+    ),
+    "get_files_with_suffix": (
+        "mace.cli.run_train.run",
+        "(dir_path: str, suffix: str) -> List[str]",
+    ),
+    "setup_wandb": ("mace.cli.run_train.run", "(args: argparse.Namespace)"),
+    "TrainingPlotter": (
+        "mace.cli.run_train.run",
+        "(results_dir: str, heads: List[str], table_type: str, train_valid_data: Dict, test_data: "
+        "Dict, output_args: str, device: str, plot_frequency: int, distributed: bool = False, "
+        "swa_start: Optional[int] = None, plot_interaction_e: bool = False)",
+    ),
     "remove_pt_head": (
         "mace.cli.run_train.run",
         "(model: torch.nn.modules.module.Module, head_to_keep: Optional[str] = None) -> "
         "torch.nn.modules.module.Module",
+    ),
+    "inject_LoRAs": (
+        "mace.cli.run_train.run",
+        "(model: 'nn.Module', rank: 'int' = 4, alpha: 'int' = 1)",
     ),
     "LRScheduler": ("mace.cli.run_train.run", "(optimizer, args) -> None"),
     "ExponentialMovingAverage": (
@@ -132,6 +159,20 @@ def test_mace_looks_the_name_up_and_its_signature_is_the_recorded_one(seam):
     caller, signature = RECORDED[seam.name]
     assert seam.name in names_in(find(caller).__code__)
     assert str(inspect.signature(getattr(seam.owner(), seam.name))) == signature
+
+
+@pytest.mark.parametrize("seam", PREPARATION_SEAMS, ids=lambda seam: seam.name)
+def test_preparation_of_data_looks_the_name_up(seam):
+    module = importlib.import_module("mace.cli.preprocess_data")
+    if seam.name != "from_config":
+        assert seam.name in names_in(module.run.__code__)
+    assert seam.name in vars(seam.owner())
+
+
+def test_plots_look_up_the_names_we_replace():
+    plotter = find("mace.cli.visualise_train.TrainingPlotter.plot")
+    assert "model_inference" in names_in(plotter.__code__)
+    assert "InferenceMetric" in names_in(find("mace.cli.visualise_train.model_inference").__code__)
 
 
 def test_the_tables_evaluate_by_a_name_we_can_replace():

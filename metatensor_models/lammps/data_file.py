@@ -24,13 +24,19 @@ def write_lammps_data(path: str | Path, atoms: ase.Atoms, elements: Sequence[str
     :param atoms: the structure; its order becomes the atom ids, its velocities are written.
     :param elements: chemical symbol of each LAMMPS atom type, in order.
     :return: e.g. ``boundary p p s``: shrink-wrapped along axes that are not periodic.
-    :raises UserError: for elements that are not listed, or a cell that LAMMPS would rotate.
+    :raises UserError: for elements that are not listed, numbers that are not finite, or a cell
+        that LAMMPS would rotate.
     """
     missing = sorted(set(atoms.get_chemical_symbols()) - set(elements))
     if missing:
         raise UserError(f"`elements` does not name {', '.join(missing)}, which the structure has")
     positions = atoms.get_positions()
     cell = np.array(atoms.cell)
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise UserError(
+            "the structure has positions or cell vectors that are not finite numbers; take "
+            "another frame"
+        )
     low = np.zeros(3)
     for axis in range(3):
         if not atoms.pbc[axis]:
