@@ -86,11 +86,19 @@ def simulation(source: str, driver, folder: Path, n_beads: int = 1, pbc: bool = 
                 yield run
             finally:
                 run.stop()
+                close_outputs(run)
                 softexit.reset()
                 verbosity.level = "low"  # what it is where no input says otherwise
     finally:
         forcefields.load_pes = load_pes
         os.chdir(before)
+
+
+def close_outputs(run) -> None:
+    """Close the files that i-PI writes until its process ends."""
+    for output in run.outputs:
+        if hasattr(output, "close_stream"):
+            output.close_stream()
 
 
 def state(run) -> np.ndarray:

@@ -7,7 +7,8 @@ takes its name when it is complete, so no kill leaves half a file.
 
 import argparse
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ import torch
 
 from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
+from mace_smile.model.options import SmileOptions
 
+#: Flags of MACE that change its model without changing the shape of a weight.
+FLAGS_OF_MACE = (
+    "r_max",
+    "radial_type",
+    "num_cutoff_basis",
+    "distance_transform",
+    "interaction",
+    "interaction_first",
+    "gate",
+    "avg_num_neighbors",
+)
 _CHECKPOINT = re.compile(r"(?P<tag>.+)_epoch-(?P<epoch>\d+)(?P<stage_two>_swa)?\.pt")
 
 
@@ -122,6 +135,44 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"the checkpoint '{path}' lacks {', '.join(sorted(missing))}; remove it")
     return content
+
+
+def flags_of_model(args: argparse.Namespace, options: SmileOptions) -> dict[str, str]:
+    """The flags that make up a model beside the sizes of its weights, with their values in words.
+
+    :param args: before MACE has changed them.
+    :param options: of the model.
+    """
+    values = {name: str(getattr(args, name)) for name in FLAGS_OF_MACE}
+    for field in fields(options):
+        name, value = field.name, str(getattr(options, field.name))
+        if name.startswith("learn_"):
+            if getattr(options, name):
+                name = name.removeprefix("learn_")
+                values[name] = f"learned from {values[name]}"
+        elif name != "training_labels":
+            values[name] = value
+    return values
+
+
+def check_flags_fit(path: Path, checkpoint: dict[str, Any], flags: Mapping[str, str]) -> None:
+    """Compare the flags in a checkpoint with those of this run.
+
+    :param flags: from :func:`flags_of_model`; a checkpoint of an earlier version has none, and one
+        that lacks some is compared in the rest.
+    :raises UserError: with every flag that differs, and both of its values.
+    """
+    stored = checkpoint.get("flags", {})
+    changed = [
+        f"--{name} was {stored[name]} and is now {value}"
+        for name, value in flags.items()
+        if stored.get(name, value) != value
+    ]
+    if changed:
+        raise UserError(
+            f"the checkpoint '{path}' is of another model: {', '.join(changed)}; restart with the "
+            "flags it was trained with, or train anew with --overwrite"
+        )
 
 
 def check_model_fits(path: Path, checkpoint: dict[str, Any], model: torch.nn.Module) -> None:

@@ -52,6 +52,8 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.tools.train", "train_one_epoch", restart_seams.with_stored_progress),
     Seam("mace.tools.checkpoint.CheckpointIO", "save", restart_seams.with_complete_checkpoints),
     Seam("mace.tools.checkpoint.CheckpointIO", "load_latest", restart_seams.with_restart_file),
+    Seam("torch", "save", restart_seams.with_complete_models),
+    Seam("torch.jit", "save", restart_seams.with_complete_models),
 )
 
 PREPARATION_SEAMS: tuple[Seam, ...] = (

@@ -14,7 +14,7 @@ from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
-from mace_smile.training.checkpoints import restart_file
+from mace_smile.training.checkpoints import flags_of_model, restart_file
 from mace_smile.training.data_checks import check_data
 from mace_smile.training.dipole_plan import check_dipoles, dipole_note, scale_is_known
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
@@ -185,7 +185,7 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
             options, training_labels=_trained_labels(args, survey, trained, start)
         ),
         labels=labels,
-        progress=Progress(restart_file(args)),
+        progress=Progress(restart_file(args), flags_of_model(args, options)),
         weights=tuple(weights),
         summary=(*summary(args, survey, weights, labels), *sampled_files(survey)),
         warnings=(

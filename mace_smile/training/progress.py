@@ -3,19 +3,21 @@
 MACE writes a checkpoint only when the validation loss improves, and a restarted run knows
 nothing of the loss before: its first checkpoint replaces a better one, and the epochs since
 the last improvement are lost. Here each checkpoint carries its validation loss, which a later
-one must beat, and between improvements the present state is kept in a restart file.
+one must beat, and the state at the start of the present epoch is kept in a restart file. Both
+hold the flags that make up the model: those without weights of their own would change unseen.
 """
 
 import argparse
 import logging
 import math
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mace_smile.training.checkpoints import (
+    check_flags_fit,
     check_groups_fit,
     check_model_fits,
     find_checkpoints,
@@ -26,18 +28,17 @@ from mace_smile.training.checkpoints import (
 
 logger = logging.getLogger(__name__)
 
-#: Shortest time between two writings of the restart file, in seconds.
-RESTART_INTERVAL = 30.0
-
 
 class Progress:
     """What one run has reached; made once a run.
 
     :param path: the restart file.
+    :param flags: that make up the model, and their values in words.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flags: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self.flags = dict(flags or {})
         #: Validation loss of the last head, which MACE selects models by.
         self.validation_loss = math.inf
         #: Errors on the validation set of each head, and on the set that was evaluated last.
@@ -52,7 +53,6 @@ class Progress:
         self.lr_scheduler: Any = None
         #: The model that is trained, from when MACE has built it.
         self.model: Any = None
-        self._written = -math.inf
 
     @property
     def restart(self) -> dict[str, Any] | None:
@@ -62,7 +62,7 @@ class Progress:
     def load(self, args: argparse.Namespace) -> None:
         """Find what to continue from: the restart file, or the last checkpoint if it is newer.
 
-        :raises UserError: when one of them cannot be read.
+        :raises UserError: when one of them cannot be read, or is of a model with other flags.
         """
         checkpoints = {found.is_stage_two: found for found in find_checkpoints(args)}
         contents = {stage: read_checkpoint(found.path) for stage, found in checkpoints.items()}
@@ -80,6 +80,8 @@ class Progress:
             restart = read_checkpoint(restart_file(args))
             if restart["epoch"] > epoch:
                 self.source = (restart_file(args), restart)
+        if self.source is not None:
+            check_flags_fit(*self.source, self.flags)
 
     def check_model(self, model: torch.nn.Module) -> None:
         """Refuse to continue with another model."""
@@ -111,19 +113,17 @@ class Progress:
     def store(
         self, epoch: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ema: Any
     ) -> None:
-        """Write the restart file, unless it was written a moment ago.
+        """Write the restart file.
 
         :param epoch: the epoch that is about to start.
         :param ema: running average of the weights, or None.
         """
-        if time.monotonic() - self._written < RESTART_INTERVAL:
-            return
         state = {
             "epoch": epoch,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "ema": None if ema is None else ema.state_dict(),
+            "flags": self.flags,
         }
         write_atomically(state, self.path)
-        self._written = time.monotonic()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mace_smile.atomic_write import UNFINISHED
+from mace_smile.atomic_write import UNFINISHED, complete_or_absent
 from mace_smile.training.checkpoints import write_atomically
 from mace_smile.training.plan import TrainingPlan
 
@@ -29,6 +29,7 @@ def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> C
         result = {
             "loss": plan.progress.loss[is_stage_two],
             "validation_loss": plan.progress.validation_loss,
+            "flags": plan.progress.flags,
         }
         write_atomically({**checkpoint, **result}, path)
         for leftover in path.parent.glob(f"{UNFINISHED}{self.tag}_*"):
@@ -36,6 +37,19 @@ def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> C
         if self.old_path and Path(self.old_path) != path and not (self.keep or keep_last):
             Path(self.old_path).unlink(missing_ok=True)
         self.old_path = str(path)
+
+    return save_complete
+
+
+def with_complete_models(save: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
+    """A model is complete whenever it exists, where MACE writes into the file that is there."""
+
+    def save_complete(content: Any, file: Any, *args: Any, **named: Any) -> None:
+        if not isinstance(file, str | Path):
+            return save(content, file, *args, **named)
+        with complete_or_absent(file) as unfinished, unfinished.open("wb") as opened:
+            save(content, opened, *args, **named)
+        return None
 
     return save_complete
 

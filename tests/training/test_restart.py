@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,14 +11,31 @@ import torch
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.checkpoints import write_atomically
+from mace_smile.training.checkpoints import (
+    check_flags_fit,
+    flags_of_model,
+    write_atomically,
+)
 from mace_smile.training.labels import LabelSettings
+from mace_smile.training.mace_parser import build_parser
 from mace_smile.training.plan import TrainingPlan
 from mace_smile.training.progress import Progress
-from mace_smile.training.restart_seams import with_complete_checkpoints
+from mace_smile.training.restart_seams import with_complete_checkpoints, with_complete_models
 from training_data import SMALL, frames, log_of, run, validation, write
 
 FLAGS = ("--screening=uncoupled", "--valid_fraction=0.5", "--ema", "--lr=0.001")
+
+
+COUPLED = (*FLAGS, "--screening=global")
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """A folder in which a run has ended."""
+    directory = tmp_path_factory.mktemp("earlier")
+    write(directory, frames(4))
+    run(directory, *COUPLED, "--max_num_epochs=2")
+    return directory
 
 
 def checkpoints(directory):
@@ -52,18 +70,23 @@ def test_restart_without_a_checkpoint_starts_at_the_beginning(tmp_path):
     assert [entry["epoch"] for entry in validation(tmp_path)] == [None, 0]
 
 
-def test_checkpoint_of_other_heads_is_refused_with_both_lists(tmp_path):
+def test_checkpoint_of_other_weights_is_refused_with_both_lists(tmp_path):
     write(tmp_path, frames(4))
     run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    message = r"only in the checkpoint: .*\(128,\).*; only in the model: .*\(256,\)"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--num_channels=16")
+    path = tmp_path / "checkpoints" / "water_run-1_epoch-0.pt"
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint["flags"]  # as before they were stored
+    torch.save(checkpoint, path)
+    (tmp_path / "checkpoints" / "water_run-1_restart.pt").unlink()
     message = (
         r"does not fit the model.*only in the checkpoint: charge_heads\.charges\..*; "
         r"only in the model: nothing"
     )
     with pytest.raises(UserError, match=message):
         run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--charge_head=none")
-    message = r"only in the checkpoint: .*\(128,\).*; only in the model: .*\(256,\)"
-    with pytest.raises(UserError, match=message):
-        run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--num_channels=16")
 
 
 def test_checkpoint_with_other_groups_is_refused_with_both_lists(tmp_path):
@@ -75,6 +98,41 @@ def test_checkpoint_with_other_groups_is_refused_with_both_lists(tmp_path):
     torch.save(checkpoint, path)
     with pytest.raises(UserError, match=r"in the checkpoint: .*; in the optimizer: .*charge_heads"):
         run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--smearing=1.5", "--smearing was None and is now 1.5"),
+        ("--susceptibility=0.4", "--susceptibility was 0.0 and is now 0.4"),
+        ("--screening_value=0.8", "--screening_value was None and is now 0.8"),
+        ("--electrostatics=p3m", "--electrostatics was auto and is now p3m"),
+        ("--coulomb_terms=full", "--coulomb_terms was long_range and is now full"),
+        ("--acoustic_sum_rule=subtract", "--acoustic_sum_rule was none and is now subtract"),
+        ("--r_max=3.5", r"--r_max was 4\.0 and is now 3\.5"),
+        ("--gate=tanh", "--gate was silu and is now tanh"),
+    ],
+)
+def test_checkpoint_of_other_physics_is_refused_with_both_values(earlier, flag, message):
+    files = {path: path.read_bytes() for path in earlier.rglob("*.pt")}
+    assert len(files) == 2  # each alone is refused
+    for kept in files:
+        for path, content in files.items():
+            path.write_bytes(content) if path == kept else path.unlink()
+        with pytest.raises(UserError, match=f"is of another model: {message}; restart with"):
+            run(earlier, *COUPLED, flag, "--max_num_epochs=2", "--restart_latest")
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+def test_learned_susceptibility_is_not_that_of_a_number():
+    options = SmileOptions(susceptibility=0.2, learn_susceptibility=True)
+    flags = flags_of_model(build_parser().parse_args(["--name=x"]), options)
+    assert flags["susceptibility"] == "learned from 0.2"
+    old = {"model": {}}  # of a version that stored no flags
+    check_flags_fit(Path("a.pt"), old, flags)
+    with pytest.raises(UserError, match=r"--susceptibility was 0\.2 and is now learned from 0\.2"):
+        check_flags_fit(Path("a.pt"), {"flags": {"susceptibility": "0.2"}}, flags)
 
 
 def test_unreadable_checkpoint_is_refused(tmp_path):
@@ -134,6 +192,21 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
+def test_interrupted_write_leaves_the_old_model(tmp_path, plan):
+    path = tmp_path / "water.model"
+    path.write_bytes(b"whole")
+
+    def die_halfway(content, file, flag):
+        file.write(flag)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        with_complete_models(die_halfway, plan)({}, path, b"half")
+    assert path.read_bytes() == b"whole"
+    with_complete_models(torch.save, plan)({"epoch": 2}, str(path))
+    assert torch.load(path, weights_only=True) == {"epoch": 2}
+
+
 def test_old_checkpoint_goes_when_the_new_one_is_complete(tmp_path, plan, monkeypatch):
     save = with_complete_checkpoints(lambda: None, plan)
     handler = Handler(tmp_path)
@@ -186,8 +259,7 @@ def test_restarts_keep_the_best_model(tmp_path):
     assert (tmp_path / "checkpoints" / best[0]).read_bytes() == content
 
 
-def test_restart_file_continues_where_there_was_no_improvement(tmp_path, monkeypatch):
-    monkeypatch.setattr("mace_smile.training.progress.RESTART_INTERVAL", 0.0)
+def test_restart_file_continues_where_there_was_no_improvement(tmp_path):
     write(tmp_path, frames(4))
     flags = (*FLAGS, "--restart_latest", "--ema_decay=0.5")
     run(tmp_path, *flags, "--max_num_epochs=3")
