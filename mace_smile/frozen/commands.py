@@ -94,6 +94,9 @@ def prepare(args: argparse.Namespace) -> Task:
         )
     args.electrostatics = "none" if args.charge_head != "none" else None
     original = copy.deepcopy(args)
+    if args.foundation_model is not None:
+        # Its energy stays, whatever is given, and its heads are fitted to all frames at once.
+        args.E0s, args.batch_size = "foundation", 1
     plan = plan_training(args)
     foundation = args.foundation_model
     if foundation is None:

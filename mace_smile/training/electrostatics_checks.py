@@ -43,7 +43,12 @@ def backbone_cutoff(args: argparse.Namespace) -> float:
     path = Path(args.foundation_model or "")
     if not path.is_file():
         return float(args.r_max)
-    return float(read_pickle(path, "cpu", args.trust).r_max)
+    model = read_pickle(path, "cpu", args.trust)
+    if not hasattr(model, "r_max"):
+        raise UserError(
+            f"'{path}' holds a {type(model).__name__} but the .model file of a MACE is wanted"
+        )
+    return float(model.r_max)
 
 
 def check_electrostatics(options: SmileOptions, r_max: float) -> tuple[str, ...]:
