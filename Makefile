@@ -4,7 +4,7 @@
 #
 #   make demo            train, evaluate, export, finite-field MD: under ten minutes on two cores
 #   make demo SHORT=1    the same with less training, for CI: under three minutes
-#   make test            the test suite
+#   make test            the test suite, in as many processes as there are cores
 #   make test PYTEST_FLAGS="-m slow"    the slow tests
 #   make lint            format, lint, types and import contracts
 #   make docs            the documentation as HTML
@@ -16,6 +16,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 SHORT ?= 0
 PYTEST_FLAGS ?=
+# One process a core, and no more than memory is likely to hold.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -52,7 +54,7 @@ demo: $(VENV)/.stamp-install
 
 test: $(VENV)/.stamp-install
 	@echo "== running the tests"
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(VENV)/.stamp-install
 	@echo "== format and lint (ruff), types (mypy), import contracts (import-linter)"
