@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import torch
 from ase.data import chemical_symbols
@@ -136,6 +137,18 @@ class SmileDriver(MetatomicDriver):
             raise UserError(
                 f"the template '{self.template}' has the elements {symbols(unknown)}, which the "
                 f"model does not know; it knows {symbols(known)}"
+            )
+        if self.variant is not None or self.wants_born_charges:
+            self._check_frame()
+
+    def _check_frame(self) -> None:
+        """Refuse a cell that i-PI turns into its own frame: a field would point elsewhere."""
+        cell = np.array(ase.io.read(self.template).cell)
+        if np.abs(np.triu(cell, 1)).max() > 1e-6 * np.abs(cell).max() or np.diag(cell).min() < 0:
+            raise UserError(
+                f"the cell of '{self.template}' has a not along x, or b not in the xy plane: i-PI "
+                "turns such cells, and a field would point elsewhere; rotate the structure, and "
+                "the field with it"
             )
 
     def _register_model_outputs(self) -> None:

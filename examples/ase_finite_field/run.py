@@ -8,6 +8,7 @@ goes on where a run was broken off, and with more ``--steps`` where it has ended
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import ase.io
@@ -19,6 +20,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from metatomic_ase import MetatomicCalculator
 
 from mace_smile.dynamics import FiniteField, ResumableRun, exported_calculator
+from mace_smile.errors import UserError
 from mace_smile.physics.driving_fields import FieldExpression
 
 TIME_STEP = 0.5  # fs
@@ -37,8 +39,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="number of steps (200)")
     parser.add_argument("--stride", type=int, default=10, help="steps between frames (10)")
     parser.add_argument("--freeze", nargs="*", default=[], help="elements that do not move")
-    parser.add_argument("--output", type=Path, default=Path("output"), help="folder (output)")
-    return parser.parse_args()
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/ase"), help="folder (output/ase)"
+    )
+    arguments = parser.parse_args()
+    for path in (arguments.model, arguments.frame):
+        if not Path(path).is_file():
+            parser.error(f"there is no file '{path}'")
+    return arguments
 
 
 def starting_atoms(frame: str, frozen: list[str]) -> Atoms:
@@ -98,4 +106,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("start", type=Path, help="cells to start from")
     parser.add_argument("--cells", type=int, default=6, help="number of cells (6)")
     parser.add_argument("--steps", type=int, default=400, help="steps of 0.5 fs (400)")
-    parser.add_argument("--output", type=Path, default=Path("driven_water_output"))
+    parser.add_argument("--output", type=Path, default=Path("output/driven_water"))
     return parser.parse_args()
 
 

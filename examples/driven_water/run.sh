@@ -3,7 +3,7 @@
 # trains and runs less.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-out=${1:-driven_water_output}
+out=${1:-output/driven_water}
 training="" running=""
 if [ "${SHORT:-0}" = 1 ]; then
   training="--max_num_epochs 5"

@@ -44,8 +44,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="number of steps (200)")
     parser.add_argument("--stride", type=int, default=10, help="steps between frames (10)")
     parser.add_argument("--freeze", nargs="*", default=[], help="elements that do not move")
-    parser.add_argument("--output", type=Path, default=Path("output"), help="folder (output)")
-    return parser.parse_args()
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/ipi"), help="folder (output/ipi)"
+    )
+    arguments = parser.parse_args()
+    for path in (arguments.model, arguments.frame):
+        if not Path(path).is_file():
+            parser.error(f"there is no file '{path}'")
+    if arguments.stride < 1 or arguments.steps % arguments.stride:
+        parser.error("--steps must be a multiple of --stride")
+    return arguments
 
 
 def check_field(model: str, field: str | None, frame: Atoms) -> None:

@@ -30,8 +30,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="number of steps (200)")
     parser.add_argument("--stride", type=int, default=10, help="steps between frames (10)")
     parser.add_argument("--freeze", nargs="*", default=[], help="elements that do not move")
-    parser.add_argument("--output", type=Path, default=Path("output"), help="folder (output)")
-    return parser.parse_args()
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/lammps"), help="folder (output/lammps)"
+    )
+    arguments = parser.parse_args()
+    for path in (arguments.model, arguments.frame):
+        if not Path(path).is_file():
+            parser.error(f"there is no file '{path}'")
+    if arguments.stride < 1 or arguments.steps % arguments.stride:
+        parser.error("--steps must be a multiple of --stride")
+    return arguments
 
 
 def start_lammps(frame: Atoms, elements: list[str], arguments: argparse.Namespace):
@@ -76,7 +84,8 @@ def main() -> None:
         lmp = start_lammps(frame, elements, arguments)
         lmp.attach_model(arguments.model, elements, variant=arguments.field)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     path = arguments.output / "trajectory.traj"
     with Trajectory(path, "w") as trajectory:
         lmp.command("run 0 post no")

@@ -28,12 +28,19 @@ def exported_calculator(
     :param options: of ``MetatomicCalculator``. Unless they say otherwise, forces are computed
         when they are asked for, and the stress of periodic cells with them: an open structure has
         no volume to divide a stress by.
-    :raises UserError: for a file that is not there, a field it does not have, or a model
-        without Born charges.
+    :raises UserError: for a file that is not there or no exported model, a field it does not
+        have, or a model without Born charges.
     """
     if not Path(path).is_file():
         raise UserError(f"there is no file '{path}'; write it with mace_smile_export")
-    model = load_atomistic_model(str(path))
+    try:
+        model = load_atomistic_model(str(path))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise UserError(
+            f"'{path}' cannot be read as an exported model ({reason}); write one with "
+            "mace_smile_export"
+        ) from error
     outputs = model.capabilities().outputs
     if variant is not None and f"energy/{variant}" not in outputs:
         known = [name.removeprefix("energy/") for name in outputs if name.startswith("energy/")]

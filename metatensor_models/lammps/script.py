@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ase.data import atomic_numbers
+
 from mace_smile.errors import UserError
 from metatensor_models.lammps.instance import MetatomicLammps
 
@@ -113,6 +115,12 @@ def read_command(line: str) -> dict[str, Any]:
             )
         else:
             arguments[keyword].append(word)
+    strange = [word for word in arguments.get("elements", []) if word not in atomic_numbers]
+    if strange:
+        raise UserError(
+            f"`{line.strip()}` has the word '{strange[0]}' among the elements, which is neither "
+            f"one nor a keyword; the keywords are {', '.join(KEYWORDS)}"
+        )
     empty = [name for name, values in arguments.items() if not values]
     if empty or "elements" not in arguments:
         raise UserError(

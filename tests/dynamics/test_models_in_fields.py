@@ -199,7 +199,7 @@ def test_work_of_a_field_in_vacuum_is_that_of_what_is_left_inside(tmp_path):
     assert ends[0] == pytest.approx(ends[1], rel=1e-6)
 
 
-def test_calculators_that_do_not_fit_are_refused(polarizable):
+def test_calculators_that_do_not_fit_are_refused(polarizable, tmp_path):
     path = polarizable.path
     with pytest.raises(UserError, match="has the field"):
         FiniteField(SmileCalculator(polarizable.smile, electric_field=VECTOR), VECTOR)
@@ -213,6 +213,9 @@ def test_calculators_that_do_not_fit_are_refused(polarizable):
         exported_calculator(path, variant="up")
     with pytest.raises(UserError, match="there is no file 'absent.pt'"):
         exported_calculator("absent.pt")
+    (tmp_path / "text.pt").write_text("no model")
+    with pytest.raises(UserError, match="cannot be read as an exported model"):
+        exported_calculator(tmp_path / "text.pt")
     atoms = plain(slab_water())
     atoms.calc = FiniteField(polarizable.exported, ConstantDisplacement(thickness=9.0))
     with pytest.raises(UserError, match="contains the depolarization of the slab already"):

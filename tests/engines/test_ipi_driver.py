@@ -189,6 +189,18 @@ def test_what_does_not_fit_is_refused_in_one_sentence(bulk, tmp_path):
         bulk.driver(template=gold)
 
 
+def test_a_cell_that_i_pi_would_turn_is_refused_with_a_field_only(bulk, tmp_path):
+    turned = ase.io.read(bulk.template)
+    turned.set_cell(bulk_water().cell)
+    turned.rotate(30, "x", rotate_cell=True)
+    path = tmp_path / "turned.xyz"
+    ase.io.write(path, turned)
+    for parameters in ({}, {"energy_variant": "tilted", "born_charges": False}):
+        with pytest.raises(UserError, match="a field would point elsewhere"):
+            bulk.driver(template=path, **parameters)
+    bulk.driver(template=path, born_charges=False)
+
+
 def test_a_model_without_born_charges_is_refused_for_driven_dynamics(tmp_path):
     case = Case(tmp_path, open_water(), "open", screening="none")
     with pytest.raises(UserError, match="has no Born effective charges.*--no_born_charges"):

