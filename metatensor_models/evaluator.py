@@ -62,10 +62,9 @@ class Evaluator:
         try:
             model = load_atomistic_model(path)
         except (RuntimeError, ValueError) as error:
-            reason = first_line(error).split(". ")[0]
             raise UserError(
-                f"'{path}' cannot be read as an exported model ({reason}); write one with "
-                "mace_smile_export"
+                f"'{path}' cannot be read as an exported model ({first_sentence(error)}); write one "
+                "with mace_smile_export"
             ) from error
         self.path = Path(path)
         self.capabilities = model.capabilities()
@@ -191,9 +190,9 @@ def known_variants(model: AtomisticModel) -> str:
     return f"its variants are {', '.join(names)}"
 
 
-def first_line(error: Exception) -> str:
-    """First line of a message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def first_sentence(error: Exception) -> str:
+    """First sentence of a message; torch's go on for long."""
+    return next(iter(str(error).splitlines()), type(error).__name__).split(". ")[0]
 
 
 def last_line(error: Exception) -> str:

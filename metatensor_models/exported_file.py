@@ -7,7 +7,7 @@ import torch
 from metatomic.torch import AtomisticModel, load_atomistic_model
 
 from mace_smile.errors import UserError
-from metatensor_models.evaluator import first_line
+from metatensor_models.evaluator import first_sentence
 
 #: Entries of the metadata and attributes of the module that tell a file of this package.
 ENTRIES = ("mace_smile_version", "fields", "field_kind")
@@ -46,7 +46,7 @@ def open_exported(path: str | Path) -> ExportedFile:
         model = load_atomistic_model(path)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"'{path}' cannot be read as an exported model ({first_line(error).split('. ')[0]}); "
+            f"'{path}' cannot be read as an exported model ({first_sentence(error)}); "
             "give a file that mace_smile_export wrote"
         ) from error
     extra = model.metadata().extra

@@ -28,7 +28,7 @@ from metatomic.torch import ModelOutput, System
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.memory import keep_freed_memory
-from metatensor_models.evaluator import ModelFailure, first_line, known_variants, last_line
+from metatensor_models.evaluator import ModelFailure, first_sentence, known_variants, last_line
 from metatensor_models.ipi_client import Answer, Client
 from metatensor_models.ipi_extras import (
     SUBTRACT,
@@ -110,7 +110,8 @@ class SmileDriver(MetatomicDriver):
         except (RuntimeError, ValueError, AssertionError) as error:
             raise UserError(
                 f"'{path}' cannot be run as an exported model on '{self.device}' "
-                f"({first_line(error)}); write one with mace_smile_export, or name another device"
+                f"({first_sentence(error)}); write one with mace_smile_export, or name another "
+                "device"
             ) from error
         outputs = self.model.capabilities().outputs
         if self.variant is not None and f"energy/{self.variant}" not in outputs:
@@ -129,7 +130,7 @@ class SmileDriver(MetatomicDriver):
         except Exception as error:  # readers of ASE raise all kinds
             raise UserError(
                 f"the template '{self.template}' cannot be read as a structure "
-                f"({first_line(error)}); give a file that ASE reads"
+                f"({first_sentence(error)}); give a file that ASE reads"
             ) from error
         known = list(self.model.capabilities().atomic_types)
         unknown = sorted(set(self._types.tolist()) - set(known))

@@ -139,7 +139,7 @@ def test_namespace_holds_plain_values_only(tmp_path):
 def test_every_option_of_the_model_is_a_flag_or_fixed():
     fixed = {"slab_vacuum", "charge_channels", "dipole_channels", "born_channels"}
     fixed |= {"learn_susceptibility", "learn_given_susceptibility"}  # a value of other flags
-    fixed |= {"learn_screening_value", "polarizability_channels"}
+    fixed |= {"learn_screening_value", "polarizability_channels", "training_labels"}
     mace = {"total_charge_key"}
     fields = {field.name for field in dataclasses.fields(SmileOptions)}
     assert fields - {flag.name for flag in FLAGS} - mace == fixed

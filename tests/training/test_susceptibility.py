@@ -92,7 +92,7 @@ def test_a_run_learns_and_logs_the_susceptibility_and_continues_with_it(tmp_path
     run(tmp_path, *common, "--macro_dipole_weight=100", "--max_num_epochs=3", "--restart_latest")
     assert len(re.findall(r", susceptibility=", log_of(tmp_path))) > 3
     fixed = [flag for flag in common if "learned" not in flag]
-    with pytest.raises(UserError, match="does not fit the model"):
+    with pytest.raises(UserError, match="another model: --susceptibility was learned"):
         run(tmp_path, *fixed, "--max_num_epochs=3", "--restart_latest")
 
 
