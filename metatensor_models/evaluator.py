@@ -63,8 +63,8 @@ class Evaluator:
             model = load_atomistic_model(path)
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                f"'{path}' cannot be read as an exported model ({first_sentence(error)}); write one "
-                "with mace_smile_export"
+                f"'{path}' cannot be read as an exported model ({first_sentence(error)}); "
+                "write one with mace_smile_export"
             ) from error
         self.path = Path(path)
         self.capabilities = model.capabilities()
