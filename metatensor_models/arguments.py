@@ -16,7 +16,7 @@ from metatensor_models.frame_check import add_frame_flags, frame_check_from_argu
 from metatensor_models.given_charges import GivenCharges, read_given_charges
 from metatensor_models.options import ExportOptions
 from metatensor_models.voltages import (
-    add_voltage_flags,
+    add_field_flags,
     fields_of_voltages,
     join_fields,
     parse_voltages,
@@ -41,15 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--slab_axis", type=int, choices=(0, 1, 2), help="cell axis across the slab (2)"
     )
-    parser.add_argument(
-        "--field",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="NAME=ex,ey,ez",
-        help="field in V/A, offered to engines as the variant energy/NAME; may be given again",
-    )
-    add_voltage_flags(parser)
+    add_field_flags(parser)
     parser.add_argument(
         "--field_kind",
         choices=FIELD_KINDS,

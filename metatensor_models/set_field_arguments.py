@@ -8,7 +8,7 @@ from mace_smile.errors import UserError
 from metatensor_models.fields import FIELD_KINDS, parse_fields
 from metatensor_models.frame_check import add_frame_flags, frame_check_from_arguments
 from metatensor_models.set_field import NewFields, set_fields
-from metatensor_models.voltages import add_voltage_flags, parse_voltages
+from metatensor_models.voltages import add_field_flags, parse_voltages
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,15 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help=".pt file that mace_smile_export wrote")
     parser.add_argument("-o", "--output", required=True, help="file to write")
-    parser.add_argument(
-        "--field",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="NAME=ex,ey,ez",
-        help="field in V/A, offered to engines as the variant energy/NAME; may be given again",
-    )
-    add_voltage_flags(parser)
+    add_field_flags(parser)
     parser.add_argument(
         "--add", action="store_true", help="keep the fields of the file, but for equal names"
     )

@@ -39,8 +39,16 @@ class Voltage:
         return (x + 0.0, y + 0.0, z + 0.0)  # no -0.0 in lists of fields
 
 
-def add_voltage_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--voltage`` and ``--length``."""
+def add_field_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--field``, ``--voltage`` and ``--length``."""
+    parser.add_argument(
+        "--field",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=ex,ey,ez",
+        help="field in V/A, offered to engines as the variant energy/NAME; may be given again",
+    )
     parser.add_argument(
         "--voltage",
         action="extend",

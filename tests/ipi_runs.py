@@ -12,7 +12,7 @@ import numpy as np
 
 INPUT = """<simulation verbosity="quiet" floatformat="%24.16e">
   <total_steps>1000</total_steps>
-  <output prefix="run"> <checkpoint filename="checkpoint" stride="1000000"/> </output>
+  <output prefix="run"> {outputs} </output>
   <prng><seed>7</seed></prng>
   <ffdirect name="model" pbc="{pbc}">
     <pes>custom</pes> <pes_path>driver.py</pes_path> <batch_size>{n_beads}</batch_size>
@@ -27,6 +27,7 @@ INPUT = """<simulation verbosity="quiet" floatformat="%24.16e">
     {motion}
   </system>
 </simulation>"""
+CHECKPOINT = '<checkpoint filename="checkpoint" stride="1000000"/>'
 NVE = """<motion mode="dynamics"> <fixcom> False </fixcom>
   <dynamics mode="nve"> <timestep units="femtosecond"> {time_step} </timestep> </dynamics>
 </motion>"""
@@ -61,7 +62,14 @@ def nve(time_step: float = TIME_STEP) -> str:
 
 
 @contextlib.contextmanager
-def simulation(source: str, driver, folder: Path, n_beads: int = 1, pbc: bool = False) -> Iterator:
+def simulation(
+    source: str,
+    driver,
+    folder: Path,
+    n_beads: int = 1,
+    pbc: bool = False,
+    outputs: str = CHECKPOINT,
+) -> Iterator:
     """A simulation with a driver that exists already; its folder is the current one meanwhile.
 
     :param source: ``<motion>`` of the input, or a whole input, e.g. a restart file.
@@ -74,7 +82,7 @@ def simulation(source: str, driver, folder: Path, n_beads: int = 1, pbc: bool = 
 
     text = source
     if "<simulation" not in source:
-        text = INPUT.format(motion=source, n_beads=n_beads, pbc=pbc)
+        text = INPUT.format(motion=source, n_beads=n_beads, pbc=pbc, outputs=outputs)
     before, load_pes = os.getcwd(), forcefields.load_pes
     os.chdir(folder)
     forcefields.load_pes = lambda mode, path: lambda **parameters: driver

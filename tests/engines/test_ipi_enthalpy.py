@@ -22,34 +22,17 @@ pytestmark = [
 ]
 
 FIELD = '<amp units="v/ang"> [ 0.3, -0.2, 0.4 ] </amp> <freq units="thz"> 60 </freq>'
-INPUT = """<simulation verbosity="quiet" floatformat="%24.16e">
-  <total_steps>1000</total_steps>
-  <output prefix="run">
-    <properties filename="properties" stride="1"> [ conserved{{electronvolt}}, Efield ] </properties>
-    <trajectory filename="positions" stride="1" format="ase"> positions </trajectory>
-    <trajectory filename="born" stride="1" extra_type="BEC"> extras </trajectory>
-  </output>
-  <prng><seed>7</seed></prng>
-  <ffdirect name="model" pbc="false">
-    <pes>custom</pes> <pes_path>driver.py</pes_path>
-  </ffdirect>
-  <system>
-    <initialize nbeads="1">
-      <file mode="ase"> start.xyz </file>
-      <velocities mode="thermal" units="kelvin"> 300 </velocities>
-    </initialize>
-    <forces><force forcefield="model"/></forces>
-    <ensemble><temperature units="kelvin"> 300 </temperature></ensemble>
-    {motion}
-  </system>
-</simulation>"""  # noqa: E501, an input as users write it
+OUTPUTS = """
+<properties filename="properties" stride="1"> [ conserved{electronvolt}, Efield ] </properties>
+<trajectory filename="positions" stride="1" format="ase"> positions </trajectory>
+<trajectory filename="born" stride="1" extra_type="BEC"> extras </trajectory>"""
 V_PER_A = 0.019446903811441516  # atomic units, i-PI's
 
 
 def enthalpies(folder, driver, time_step: float, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """``conserved`` and work of the field in each step, in eV."""
     motion = driven(FIELD, time_step)
-    with simulation(INPUT.format(motion=motion), driver, folder) as ipi:
+    with simulation(motion, driver, folder, outputs=OUTPUTS) as ipi:
         ipi.run(n_steps)
     start = ase.io.read(folder / "start.xyz")
     n_atoms = len(start)
