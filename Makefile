@@ -6,6 +6,8 @@
 #   make demo SHORT=1    the same with less training, for CI: under three minutes
 #   make test            the test suite, in as many processes as there are cores
 #   make test PYTEST_FLAGS="-m slow"    the slow tests
+#   make test-min        the test suite with the oldest dependencies, in .venv-min
+#   make test-max        the test suite with the newest dependencies, in .venv-max
 #   make lint            format, lint, types and import contracts
 #   make docs            the documentation as HTML
 #   make clean           remove what the targets above have written, the environment included
@@ -24,7 +26,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 
-.PHONY: help demo test lint docs clean install
+.PHONY: help demo test test-min test-max lint docs clean install
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
@@ -56,6 +58,12 @@ test: $(VENV)/.stamp-install
 	@echo "== running the tests"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 
+test-min:
+	$(MAKE) test VENV=.venv-min TORCH=torch==2.9.0 CONSTRAINTS=constraints/min.txt
+
+test-max:
+	$(MAKE) test VENV=.venv-max TORCH=torch==2.13.0 CONSTRAINTS=constraints/max.txt
+
 lint: $(VENV)/.stamp-install
 	@echo "== format and lint (ruff), types (mypy), import contracts (import-linter)"
 	$(BIN)/ruff format --check
@@ -69,5 +77,5 @@ docs: $(VENV)/.stamp-docs
 	@echo "the documentation is in docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) demo_output docs/_build build dist *.egg-info
+	rm -rf $(VENV) .venv-min .venv-max demo_output docs/_build build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

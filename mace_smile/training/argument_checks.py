@@ -8,6 +8,8 @@ from mace_smile.errors import UserError
 from mace_smile.model.files import check_device
 from mace_smile.training.flags import LABEL_KEYS
 from mace_smile.training.input_files import check_files
+from mace_smile.training.number_checks import check_numbers
+from mace_smile.training.ranks import check_ranks
 
 MODELS = ("MACE", "ScaleShiftMACE")
 DIPOLE_LOSSES = ("dipole", "dipole_polar", "energy_forces_dipole")
@@ -53,6 +55,8 @@ def check_mace_flags(args: argparse.Namespace) -> None:
                 f"--{name} has no effect here: it belongs to MACE's dipole models; use --{ours}"
             )
     check_device(args.device)
+    check_numbers(args)
+    check_ranks(args)
     if args.scheduler not in SCHEDULERS:
         raise UserError(f"--scheduler is {args.scheduler} but must be {' or '.join(SCHEDULERS)}")
     _check_learning_rates(args.lr_params_factors)

@@ -6,7 +6,9 @@ takes its name when it is complete, so no kill leaves half a file.
 """
 
 import argparse
+import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,10 +18,13 @@ import torch
 
 from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
+from mace_smile.model.graph_code import ForeignContent
 from mace_smile.model.options import SmileOptions
+from mace_smile.model.pickles import KnownPickle
 
 #: Flags of MACE that change its model without changing the shape of a weight.
 FLAGS_OF_MACE = (
+    "E0s",
     "r_max",
     "radial_type",
     "num_cutoff_basis",
@@ -29,6 +34,8 @@ FLAGS_OF_MACE = (
     "gate",
     "avg_num_neighbors",
 )
+#: Names of weights in a message; the rest is counted.
+MOST_NAMES = 4
 _CHECKPOINT = re.compile(r"(?P<tag>.+)_epoch-(?P<epoch>\d+)(?P<stage_two>_swa)?\.pt")
 
 
@@ -78,18 +85,19 @@ def find_models(args: argparse.Namespace) -> list[Path]:
     return [directory / name for name in names if (directory / name).exists()]
 
 
-def prepare_outputs(args: argparse.Namespace) -> None:
+def prepare_outputs(args: argparse.Namespace) -> tuple[Path, ...]:
     """Protect the files of an earlier run of this name.
 
     Checkpoints count: MACE would evaluate the highest epoch of both runs at the end.
 
+    :return: files to remove when the training begins, as ``--overwrite`` says.
     :raises UserError: when there are any and neither ``--restart_latest`` nor ``--overwrite``
         says what to do with them.
     """
     if args.restart_latest and args.overwrite:
         raise UserError("--restart_latest and --overwrite contradict each other; use one of them")
     if args.dry_run:
-        return
+        return ()
     existing = [*find_models(args), *(checkpoint.path for checkpoint in find_checkpoints(args))]
     existing += [path for path in (restart_file(args),) if path.exists()]
     if args.overwrite:
@@ -98,9 +106,8 @@ def prepare_outputs(args: argparse.Namespace) -> None:
                 f"--overwrite would remove the foundation model '{args.foundation_model}'; choose "
                 "another --name"
             )
-        for path in existing:
-            path.unlink(missing_ok=True)
-    elif args.restart_latest:
+        return tuple(existing)
+    if args.restart_latest:
         if find_models(args) and not restart_file(args).exists() and not find_checkpoints(args):
             raise UserError(
                 f"--restart_latest finds no checkpoint of '{args.name}' with seed {args.seed} in "
@@ -112,6 +119,7 @@ def prepare_outputs(args: argparse.Namespace) -> None:
             f"'{existing[0]}' of an earlier run exists; continue that run with --restart_latest, "
             "train anew with --overwrite, or choose another --name"
         )
+    return ()
 
 
 def _is_same(name: str | None, path: Path) -> bool:
@@ -119,22 +127,45 @@ def _is_same(name: str | None, path: Path) -> bool:
     return name is not None and Path(name).resolve() == path.resolve()
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     """Content of a checkpoint or restart file.
 
-    :raises UserError: when it cannot be read.
+    :param trust: run whatever code the file holds.
+    :raises UserError: when it cannot be read, or holds more than checkpoints do.
     """
+    module: Any = pickle if trust else KnownPickle
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        _check_sums(path)
+        content: dict[str, Any] = torch.load(
+            path, map_location="cpu", weights_only=False, pickle_module=module
+        )
         missing = {"model", "optimizer", "lr_scheduler"} - set(content)
-    except Exception as error:  # torch.load raises many kinds of exceptions for broken files
+    except ForeignContent as error:
         raise UserError(
-            f"the checkpoint '{path}' cannot be read ({type(error).__name__}: {error}); remove it "
+            f"the checkpoint '{path}' {error}: loading it may run the code of whoever made it. If "
+            "you trust them, add --trust"
+        ) from error
+    except Exception as error:  # torch.load raises many kinds of exceptions for broken files
+        reason = " ".join(str(error).split()).split(". ")[0]  # torch adds paragraphs
+        raise UserError(
+            f"the checkpoint '{path}' cannot be read ({type(error).__name__}: {reason}); remove it "
             "to continue from an older one, or train anew with --overwrite"
         ) from error
     if missing:
         raise UserError(f"the checkpoint '{path}' lacks {', '.join(sorted(missing))}; remove it")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the content of a file with its check sums, which torch writes and never reads.
+
+    :raises ValueError: when they differ.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"its entry {damaged} is damaged")
 
 
 def flags_of_model(args: argparse.Namespace, options: SmileOptions) -> dict[str, str]:
@@ -214,7 +245,8 @@ def check_groups_fit(path: Path, checkpoint: dict[str, Any], groups: list[dict[s
 def _difference(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> str:
     """Names, with shapes, that the other side lacks or has in another shape."""
     names = [f"{name} {shape}" for name, shape in ours.items() if theirs.get(name) != shape]
-    return ", ".join(names) or "nothing"
+    more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return ", ".join(names[:MOST_NAMES] + more) or "nothing"
 
 
 def write_atomically(content: Any, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import ase
 import numpy as np
+from ase.data import chemical_symbols
 from mace.data import Configuration, HDF5Dataset, KeySpecification, config_from_atoms
 from mace.tools.fairchem_dataset import AseDBDataset
 
@@ -95,7 +96,9 @@ def read_database(path: str, head: str) -> Iterator[Configuration]:
     """
     read = _read_lmdb if is_lmdb(path) else _read_hdf5
     try:
-        yield from (from_database(config, head) for config in read(path))
+        for config in read(path):
+            _check_atoms(config)
+            yield from_database(config, head)
     except UserError:
         raise
     except Exception as error:  # h5py, lmdb and ASE raise many kinds for broken files
@@ -103,6 +106,18 @@ def read_database(path: str, head: str) -> Iterator[Configuration]:
             f"'{path}' cannot be read as a database ({type(error).__name__}: {error}); write it "
             f"with {COMMAND}"
         ) from error
+
+
+def _check_atoms(config: Configuration) -> None:
+    """Numbers and positions must be those of atoms.
+
+    :raises ValueError: when they are not.
+    """
+    numbers, positions = np.asarray(config.atomic_numbers), np.asarray(config.positions)
+    if positions.shape != (len(numbers), 3):
+        raise ValueError(f"{len(numbers)} atoms have positions of shape {positions.shape}")
+    if not np.isin(numbers, range(1, len(chemical_symbols))).all():
+        raise ValueError(f"the atomic numbers {sorted(set(numbers.tolist()))} are not elements")
 
 
 def hdf5_files(path: str) -> list[Path]:

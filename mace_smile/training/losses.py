@@ -200,6 +200,16 @@ class TermWeights:
     """What else the log and the checkpoints say of the term."""
 
 
+def zero_of(pred: dict[str, Any]) -> torch.Tensor:
+    """Zero that depends on all outputs, shape ``()``.
+
+    Ranks wait for the gradient of every parameter, also of heads that no label trains.
+    """
+    outputs = [value for value in pred.values() if isinstance(value, torch.Tensor)]
+    used = [0.0 * value.sum() for value in outputs if value.requires_grad]
+    return torch.stack(used).sum() if used else torch.zeros(())
+
+
 class WithExtraTerms(torch.nn.Module):
     """MACE's loss and further terms: the sum of all.
 
@@ -219,7 +229,8 @@ class WithExtraTerms(torch.nn.Module):
         loss = self.base_loss(ref=ref, pred=pred, ddp=ddp)
         for term in self.terms:
             loss = loss + term(ref=ref, pred=pred, ddp=ddp)
-        return loss
+        on_ranks = is_ddp_enabled() if ddp is None else ddp
+        return loss + zero_of(pred) if on_ranks else loss
 
     def __repr__(self) -> str:
         """The line in the log."""

@@ -12,10 +12,17 @@ from collections.abc import Iterator
 from mace.cli.preprocess_data import run as run_preparation
 from mace.cli.run_train import run
 
-from mace_smile.training import database_seams, fine_tuning_seams, restart_seams, seams
+from mace_smile.training import (
+    database_seams,
+    fine_tuning_seams,
+    rank_seams,
+    restart_seams,
+    seams,
+)
 from mace_smile.training.checkpoints import prepare_outputs
 from mace_smile.training.foundation import find_start
 from mace_smile.training.kept_energy import keep_energy
+from mace_smile.training.mace_errors import as_sentences
 from mace_smile.training.plan import TrainingPlan, plan_training
 from mace_smile.training.plots import with_extra_plots
 from mace_smile.training.preparation import (
@@ -52,6 +59,10 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.tools.train", "train_one_epoch", restart_seams.with_stored_progress),
     Seam("mace.tools.checkpoint.CheckpointIO", "save", restart_seams.with_complete_checkpoints),
     Seam("mace.tools.checkpoint.CheckpointIO", "load_latest", restart_seams.with_restart_file),
+    Seam("mace.cli.run_train", "init_distributed", rank_seams.with_group_on_cpu),
+    Seam("mace.cli.run_train", "DDP", rank_seams.with_cpu_models),
+    Seam("mace.cli.run_train", "configure_model", rank_seams.with_mean_of_all),
+    Seam("mace.cli.run_train", "get_avg_num_neighbors", rank_seams.with_neighbors_of_all),
     Seam("torch", "save", restart_seams.with_complete_models),
     Seam("torch.jit", "save", restart_seams.with_complete_models),
 )
@@ -88,11 +99,11 @@ def train(args: argparse.Namespace) -> None:
     """
     start = keep_energy(args, find_start(args))
     plan = plan_training(args, start)
-    prepare_outputs(args)
+    plan.progress.replaced = prepare_outputs(args)
     args.multi_processed_test = False  # `with_test_sets` finds both kinds; MACE's branch cannot run
     if args.restart_latest:
         plan.progress.load(args)
-    with extended_mace(plan):
+    with extended_mace(plan), as_sentences(plan.progress):
         run(args)
 
 

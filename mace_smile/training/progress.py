@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import get_rank, is_initialized
 
 from mace_smile.training.checkpoints import (
     check_flags_fit,
@@ -50,6 +51,10 @@ class Progress:
         self.lowest: dict[bool, tuple[str, float]] = {}
         #: File to continue from, and its content, until training starts.
         self.source: tuple[Path, dict[str, Any]] | None = None
+        #: Files of an earlier run, which go when the training begins.
+        self.replaced: tuple[Path, ...] = ()
+        #: Whether the model has been validated for the first time, which ends all preparation.
+        self.has_begun = False
         self.lr_scheduler: Any = None
         #: The model that is trained, from when MACE has built it.
         self.model: Any = None
@@ -65,7 +70,9 @@ class Progress:
         :raises UserError: when one of them cannot be read, or is of a model with other flags.
         """
         checkpoints = {found.is_stage_two: found for found in find_checkpoints(args)}
-        contents = {stage: read_checkpoint(found.path) for stage, found in checkpoints.items()}
+        contents = {
+            stage: read_checkpoint(found.path, args.trust) for stage, found in checkpoints.items()
+        }
         self.lowest = {
             stage: (content["loss"], content["validation_loss"])
             for stage, content in contents.items()
@@ -77,7 +84,7 @@ class Progress:
             epoch = checkpoints[stage].epoch
             self.source = (checkpoints[stage].path, contents[stage])
         if restart_file(args).exists():
-            restart = read_checkpoint(restart_file(args))
+            restart = read_checkpoint(restart_file(args), args.trust)
             if restart["epoch"] > epoch:
                 self.source = (restart_file(args), restart)
         if self.source is not None:
@@ -96,6 +103,10 @@ class Progress:
     def begin(self) -> None:
         """Training starts: from here on checkpoints are only evaluated."""
         self.source = None
+        if not self.has_begun and not (is_initialized() and get_rank()):
+            for path in self.replaced:
+                path.unlink(missing_ok=True)
+        self.has_begun = True
 
     def improves(self, is_stage_two: bool) -> bool:
         """Whether the present model is better than the stored one; it is then to be stored.

@@ -44,11 +44,11 @@ def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> C
 def with_complete_models(save: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
     """A model is complete whenever it exists, where MACE writes into the file that is there."""
 
-    def save_complete(content: Any, file: Any, *args: Any, **named: Any) -> None:
-        if not isinstance(file, str | Path):
-            return save(content, file, *args, **named)
-        with complete_or_absent(file) as unfinished, unfinished.open("wb") as opened:
-            save(content, opened, *args, **named)
+    def save_complete(*args: Any, **named: Any) -> None:
+        if len(args) < 2 or not isinstance(args[1], str | Path):
+            return save(*args, **named)
+        with complete_or_absent(args[1]) as unfinished, unfinished.open("wb") as opened:
+            save(args[0], opened, *args[2:], **named)
         return None
 
     return save_complete

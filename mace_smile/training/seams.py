@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributed import get_rank, is_initialized
 
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.electrostatics_checks import as_flags
@@ -208,6 +209,8 @@ def with_extra_log(valid_err_log: Callable[..., Any], plan: TrainingPlan) -> Cal
         plan.progress.begin()
         plan.progress.validation_loss = float(valid_loss)
         plan.progress.errors[valid_loader_name] = eval_metrics
+        if is_initialized() and get_rank() > 0:  # MACE lets all ranks write what is before training
+            return
         log(valid_loss, eval_metrics, logger, log_errors, epoch, valid_loader_name)
 
     return log_and_keep

@@ -1,11 +1,17 @@
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.multiprocessing
 
 from helpers import make_model
-from ranks import backward, one_rank
+from mace_smile.errors import UserError
+from mace_smile.training.losses import zero_of
+from ranks import backward, batch_of, one_rank
+from training_data import SMALL, frames, log_of, parse, run, run_arguments, validation, write
 
 
 def test_two_ranks_have_the_gradients_of_one_batch(tmp_path):
@@ -21,3 +27,78 @@ def test_two_ranks_have_the_gradients_of_one_batch(tmp_path):
     for _, of_rank in results:
         for name, gradient in gradients.items():
             torch.testing.assert_close(of_rank[f"module.{name}"], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_every_parameter_has_a_gradient_whatever_is_labelled():
+    heads = {"dipole_head": "local", "screening": "uncoupled", "polarizability_head": "local"}
+    model = make_model(electrostatics="none", **heads)
+    output = model(batch_of([2, 3]).to_dict(), training=True, compute_force=True)
+    loss = zero_of(output)
+    loss.backward()
+    assert loss == 0.0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert not parameter.grad.any(), name
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port")
+FLAGS = "--screening=global --max_num_epochs=3 --loss=weighted --ema --charges_weight=0 --lr=0.01"
+
+
+def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path):
+    structures = frames(8)
+    for atoms in structures[1::3]:  # a rank may see no label of ours
+        del atoms.info["REF_dipole"], atoms.arrays["REF_becs"], atoms.arrays["REF_charges"]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, structures[:4])
+        write(tmp_path / name, structures[4:], "valid.xyz")
+    valid = f"--valid_file={tmp_path}/two/valid.xyz"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, *TORCHRUN, port, "-m", "mace_smile.cli.run_train", "--name=water"]
+    command += [f"--train_file={tmp_path}/two/train.xyz", f"--work_dir={tmp_path}/two", *SMALL]
+    command += [valid, *FLAGS.split(), "--distributed", "--launcher=torchrun", "--device=cpu"]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=580,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    run(tmp_path / "one", valid, *FLAGS.split(), "--batch_size=4")
+    two, one = validation(tmp_path / "two"), validation(tmp_path / "one")
+    assert [entry["epoch"] for entry in two] == [None, 0, 1, 2]
+    for ours, theirs in zip(two, one, strict=True):
+        for name in ("rmse_f", "mae_e", "rmse_macro_dipole", "rmse_born_effective_charges"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
+        # MACE adds up the mean losses of the batches, of which each rank has one.
+        assert ours["loss"] == pytest.approx(2 * theirs["loss"], rel=1e-6)
+    assert "Processes: 2" in log_of(tmp_path / "two")
+    weights = [
+        torch.load(tmp_path / name / "water.model", weights_only=False).state_dict()
+        for name in ("one", "two")
+    ]
+    for name, values in weights[0].items():
+        torch.testing.assert_close(weights[1][name], values, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        ("", {"WORLD_SIZE": "2"}, "2 processes were started but --distributed is not given"),
+        ("--distributed --launcher=none", {}, "--distributed needs a --launcher"),
+        ("--distributed --launcher=torchrun", {}, "finds no RANK, LOCAL_RANK, WORLD_SIZE in the"),
+    ],
+)
+def test_ranks_that_do_not_know_of_each_other_are_refused(
+    tmp_path, monkeypatch, flags, environment, message
+):
+    write(tmp_path, frames(4))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{message}.*start the processes with torchrun"):
+        run_arguments(parse(tmp_path, *flags.split()))

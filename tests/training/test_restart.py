@@ -73,7 +73,7 @@ def test_restart_without_a_checkpoint_starts_at_the_beginning(tmp_path):
 def test_checkpoint_of_other_weights_is_refused_with_both_lists(tmp_path):
     write(tmp_path, frames(4))
     run(tmp_path, *FLAGS, "--max_num_epochs=1")
-    message = r"only in the checkpoint: .*\(128,\).*; only in the model: .*\(256,\)"
+    message = r"only in the checkpoint: .*\(64,\).*; only in the model: .*\(256,\)"
     with pytest.raises(UserError, match=message):
         run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--num_channels=16")
     path = tmp_path / "checkpoints" / "water_run-1_epoch-0.pt"
@@ -111,6 +111,7 @@ def test_checkpoint_with_other_groups_is_refused_with_both_lists(tmp_path):
         ("--acoustic_sum_rule=subtract", "--acoustic_sum_rule was none and is now subtract"),
         ("--r_max=3.5", r"--r_max was 4\.0 and is now 3\.5"),
         ("--gate=tanh", "--gate was silu and is now tanh"),
+        ("--E0s={1:-1.0,8:-3.0}", r"--E0s was {1:-1\.0,8:-2\.0} and is now {1:-1\.0,8:-3\.0}"),
     ],
 )
 def test_checkpoint_of_other_physics_is_refused_with_both_values(earlier, flag, message):

@@ -1,5 +1,7 @@
+import ast
 import importlib
 import inspect
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,11 @@ RECORDED = {
         "distributed_model: Optional[torch.nn.parallel.distributed.DistributedDataParallel] = "
         "None, rank: Optional[int] = 0) -> None",
     ),
+    "init_distributed": ("mace.cli.run_train.run", "(args)"),
+    "get_avg_num_neighbors": (
+        "mace.cli.run_train.run",
+        "(head_configs, args, train_loader, device)",
+    ),
     "load_latest": (
         "mace.tools.checkpoint.CheckpointHandler.load_latest",
         "(self, swa: Optional[bool] = False, device: Optional[torch.device] = None) -> "
@@ -133,6 +140,32 @@ RECORDED = {
         "False) -> None",
     ),
 }
+
+#: Names of torch that MACE uses, and how their parameters begin.
+OF_TORCH = {
+    "torch.save": ["obj", "f"],
+    "torch.jit.save": ["m", "f"],
+    "mace.cli.run_train.DDP": ["module", "device_ids"],
+}
+#: What seams use of MACE beside the names they replace: a path, and what its code must name.
+USED = {
+    "mace.cli.visualise_train.TrainingPlotter.plot": {"model_inference"},
+    "mace.cli.visualise_train.model_inference": {"InferenceMetric"},
+    "mace.tools.tables_utils.create_error_table": {"evaluate"},
+    "mace.tools.checkpoint.CheckpointIO.__init__": {
+        "directory",
+        "tag",
+        "keep",
+        "old_path",
+        "swa_start",
+    },
+    "mace.tools.checkpoint.CheckpointIO.save": {"_get_checkpoint_filename"},
+    "mace.tools.checkpoint.CheckpointBuilder.create_checkpoint": {"model", "optimizer"},
+    "mace.cli.run_train.run": {"run_e3nn_to_cueq", "run_cueq_to_e3nn", "DistributedSampler"},
+}
+#: Keywords by which MACE calls what a seam replaces.
+KEYWORDS = {"train_one_epoch": {"model", "optimizer", "epoch", "ema", "rank"}}
+VERSION = f"mace-torch {version('mace-torch')}"
 
 
 def originals():
@@ -154,11 +187,57 @@ def names_in(code):
     return set(code.co_names).union(*(names_in(const) for const in inner))
 
 
-@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
+def change_of(seam):
+    """What differs between the MACE that is installed and the one a seam was written for."""
+    path = f"{seam.namespace}.{seam.name}"
+    ours = f"{seam.wrap.__module__}.{seam.wrap.__name__}"
+    if seam.name not in vars(seam.owner()):
+        return f"{VERSION} has no {path}, which {ours} replaces"
+    replaced = inspect.signature(getattr(seam.owner(), seam.name))
+    if path in OF_TORCH:
+        caller, begins = "mace.cli.run_train.run", OF_TORCH[path]
+        found, wanted = list(replaced.parameters)[: len(begins)], begins
+    else:
+        caller, wanted = RECORDED[seam.name]
+        found = str(replaced)
+    if seam.name not in names_in(find(caller).__code__):
+        return f"{caller} of {VERSION} does not look up {path}, which {ours} replaces"
+    if found != wanted:
+        return f"{path} of {VERSION} takes {found}, but {ours} relies on {wanted}"
+    return ""
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.name}-{seam.wrap.__name__}")
 def test_mace_looks_the_name_up_and_its_signature_is_the_recorded_one(seam):
-    caller, signature = RECORDED[seam.name]
-    assert seam.name in names_in(find(caller).__code__)
-    assert str(inspect.signature(getattr(seam.owner(), seam.name))) == signature
+    assert change_of(seam) == ""
+
+
+def test_a_change_of_mace_is_named(monkeypatch):
+    module = importlib.import_module("mace.cli.run_train")
+    seam = next(seam for seam in SEAMS if seam.name == "get_loss_fn")
+    monkeypatch.setattr(module, "get_loss_fn", lambda args: None)
+    assert "get_loss_fn of mace-torch" in change_of(seam)
+    assert "takes (args), but mace_smile.training.seams.with_extra_terms" in change_of(seam)
+    monkeypatch.setattr(module, "run", lambda args: None)
+    assert "run_train.run of mace-torch" in change_of(seam)
+    assert "does not look up mace.cli.run_train.get_loss_fn" in change_of(seam)
+    monkeypatch.delattr(module, "get_loss_fn")
+    assert "has no mace.cli.run_train.get_loss_fn" in change_of(seam)
+
+
+@pytest.mark.parametrize("path", USED)
+def test_mace_uses_the_names_that_seams_rely_on(path):
+    missing = USED[path] - names_in(find(path).__code__)
+    assert not missing, f"{path} of {VERSION} no longer uses {', '.join(sorted(missing))}"
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_mace_calls_by_keywords(name):
+    source = inspect.getsource(find("mace.tools.train.train"))
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    call = next(node for node in calls if getattr(node.func, "id", "") == name)
+    missing = KEYWORDS[name] - {keyword.arg for keyword in call.keywords}
+    assert not missing, f"{VERSION} calls {name} without the keywords {', '.join(sorted(missing))}"
 
 
 @pytest.mark.parametrize("seam", PREPARATION_SEAMS, ids=lambda seam: seam.name)
@@ -167,17 +246,6 @@ def test_preparation_of_data_looks_the_name_up(seam):
     if seam.name != "from_config":
         assert seam.name in names_in(module.run.__code__)
     assert seam.name in vars(seam.owner())
-
-
-def test_plots_look_up_the_names_we_replace():
-    plotter = find("mace.cli.visualise_train.TrainingPlotter.plot")
-    assert "model_inference" in names_in(plotter.__code__)
-    assert "InferenceMetric" in names_in(find("mace.cli.visualise_train.model_inference").__code__)
-
-
-def test_the_tables_evaluate_by_a_name_we_can_replace():
-    tables = importlib.import_module("mace.tools.tables_utils")
-    assert "evaluate" in tables.create_error_table.__code__.co_names
 
 
 @pytest.mark.parametrize("is_idle", [True, False])
@@ -277,7 +345,7 @@ def test_every_head_parameter_moves_at_the_first_step(tmp_path, monkeypatch):
         return keep
 
     changed = [
-        Seam(seam.namespace, seam.name, keep_model) if seam.name == "configure_model" else seam
+        Seam(seam.namespace, seam.name, keep_model) if seam.wrap is original else seam
         for seam in SEAMS
     ]
     monkeypatch.setattr(mace_bridge, "SEAMS", tuple(changed))
