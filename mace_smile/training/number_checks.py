@@ -37,7 +37,7 @@ POSITIVE = Range(is_open=True)
 COUNT = Range(1)
 NOT_NEGATIVE = Range()
 RANGES: dict[str, Range] = {
-    **dict.fromkeys(("lr", "swa_lr", "lr_scheduler_gamma", "r_max", "huber_delta"), POSITIVE),
+    **dict.fromkeys(("lr_scheduler_gamma", "r_max", "huber_delta"), POSITIVE),
     **dict.fromkeys(
         (
             "batch_size",
@@ -55,6 +55,8 @@ RANGES: dict[str, Range] = {
     ),
     **dict.fromkeys(
         (
+            "lr",
+            "swa_lr",
             "max_L",
             "max_ell",
             "num_workers",
