@@ -7,8 +7,8 @@ U + K - W is conserved in any homogeneous field, periodic cells included (S3 eq.
 import numpy as np
 from ase.cell import Cell
 
-from mace_smile.dynamics.path import displacements
 from mace_smile.errors import UserError
+from mace_smile.physics.displacements import displacements
 
 
 def field_work(

@@ -22,9 +22,10 @@ from ase.md.md import MolecularDynamics
 
 from mace_smile import quantities
 from mace_smile.dynamics.drives import OwnField, drive_of, is_second_order, starting_dipoles
-from mace_smile.dynamics.path import PathPoint, dipole_change, displacements, work
+from mace_smile.dynamics.path import PathPoint, dipole_change, work
 from mace_smile.dynamics.sources import Response, source_of
 from mace_smile.errors import UserError
+from mace_smile.physics.displacements import displacements
 
 #: Atoms that moved less have not moved (A): what wrapping a structure costs in rounding.
 ROUNDING = 1e-9

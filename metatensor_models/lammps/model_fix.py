@@ -13,9 +13,11 @@ of second order adds :math:`\\tfrac12 E \\cdot \\Delta\\alpha E`.
 from collections.abc import Sequence
 
 import numpy as np
+from ase.cell import Cell
 from lammps import lammps
 
 from mace_smile import quantities
+from mace_smile.physics.displacements import displacements
 from metatensor_models.evaluator import Evaluation, Evaluator, ModelFailure
 from metatensor_models.lammps.arrays import WORK, AtomArray, read, write
 from metatensor_models.lammps.field import AppliedField
@@ -145,7 +147,7 @@ class ModelFix:
         """Add the work since the step before to each atom's share."""
         polarizability = result.extras.get(POLARIZABILITY, np.zeros((3, 3)))
         if len(self.positions) > 0:
-            moved = shortest(positions - self.positions, cell, pbc)
+            moved = displacements(positions, self.positions, Cell(cell), pbc)
             work = 0.5 * ((self.field_forces + field_forces) * moved).sum(axis=1)
             change = polarizability - self.polarizability
             work += 0.5 * vector @ change @ vector / len(order)
@@ -171,15 +173,3 @@ def cell_and_pbc(lmp: lammps) -> tuple[np.ndarray, np.ndarray]:
     cell = np.diag(np.array(high) - np.array(low))
     cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
     return cell, np.array(periodicity, dtype=bool)
-
-
-def shortest(moved: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """Displacements without the cell vectors by which LAMMPS has wrapped atoms.
-
-    :param moved: shape ``(n_atoms, 3)``, in A, each shorter than half the cell when unwrapped.
-    :param cell: lattice vectors in rows, shape ``(3, 3)``, in A.
-    :param pbc: shape ``(3,)``, bool.
-    :return: shape ``(n_atoms, 3)``, in A.
-    """
-    images = np.where(pbc, np.round(moved @ np.linalg.inv(cell)), 0.0)
-    return moved - images @ cell
