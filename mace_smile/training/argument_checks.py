@@ -6,6 +6,7 @@ import json
 
 from mace_smile.errors import UserError
 from mace_smile.model.files import check_device
+from mace_smile.training.acceleration_checks import check_acceleration
 from mace_smile.training.flags import LABEL_KEYS
 from mace_smile.training.input_files import check_files
 from mace_smile.training.number_checks import check_numbers
@@ -14,11 +15,6 @@ from mace_smile.training.ranks import check_ranks
 MODELS = ("MACE", "ScaleShiftMACE")
 DIPOLE_LOSSES = ("dipole", "dipole_polar", "energy_forces_dipole")
 DIPOLE_TABLES = ("DipoleRMSE", "DipoleMAE", "DipolePolarRMSE", "EnergyDipoleRMSE")
-SWITCHES = {
-    "enable_cueq": "the charge heads have no cuEquivariance version",
-    "only_cueq": "the charge heads have no cuEquivariance version",
-    "enable_oeq": "the charge heads have no OpenEquivariance version",
-}
 SCHEDULERS = ("ExponentialLR", "ReduceLROnPlateau")
 LEARNING_RATE_FACTORS = tuple(
     f"{group}_lr_factor"
@@ -35,9 +31,6 @@ def check_mace_flags(args: argparse.Namespace) -> None:
         raise UserError(
             f"--model {args.model} cannot carry charges here; use --model {' or '.join(MODELS)}"
         )
-    for switch, reason in SWITCHES.items():
-        if getattr(args, switch):
-            raise UserError(f"--{switch} is not supported because {reason}; leave it out")
     if args.loss in DIPOLE_LOSSES:
         raise UserError(
             f"--loss {args.loss} belongs to MACE's dipole models; use another --loss, for "
@@ -54,6 +47,7 @@ def check_mace_flags(args: argparse.Namespace) -> None:
             raise UserError(
                 f"--{name} has no effect here: it belongs to MACE's dipole models; use --{ours}"
             )
+    check_acceleration(args)
     check_device(args.device)
     check_numbers(args)
     check_ranks(args)

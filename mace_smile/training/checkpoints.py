@@ -21,6 +21,7 @@ from mace_smile.errors import UserError
 from mace_smile.model.graph_code import ForeignContent
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.pickles import KnownPickle
+from mace_smile.training.acceleration_checks import wants_cuequivariance
 
 #: Flags of MACE that change its model without changing the shape of a weight.
 FLAGS_OF_MACE = (
@@ -175,6 +176,7 @@ def flags_of_model(args: argparse.Namespace, options: SmileOptions) -> dict[str,
     :param options: of the model.
     """
     values = {name: str(getattr(args, name)) for name in FLAGS_OF_MACE}
+    values["enable_cueq"] = str(wants_cuequivariance(args))
     for field in fields(options):
         name, value = field.name, str(getattr(options, field.name))
         if name.startswith("learn_"):

@@ -7,12 +7,14 @@ looks up are replaced by functions that call the original and add what charges n
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from mace.cli.preprocess_data import run as run_preparation
-from mace.cli.run_train import run
+from mace.cli.run_train import run, run_e3nn_to_cueq
 
 from mace_smile.training import (
+    acceleration,
     database_seams,
     fine_tuning_seams,
     rank_seams,
@@ -34,6 +36,14 @@ from mace_smile.training.preparation import (
 from mace_smile.training.substitution import Seam, substituted
 from mace_smile.training.wandb_entries import with_extra_entries
 
+
+def with_cuequivariance(
+    get_params_options: Callable[..., Any], plan: TrainingPlan
+) -> Callable[..., Any]:
+    """The backbone in its version of cuEquivariance, from when the optimizer is made."""
+    return acceleration.with_fused_backbone(get_params_options, plan, run_e3nn_to_cueq)
+
+
 SEAMS: tuple[Seam, ...] = (
     Seam("mace.cli.run_train", "update_keyspec_from_kwargs", seams.with_label_keys),
     Seam("mace.data.AtomicData", "from_config", seams.with_labels),
@@ -42,6 +52,8 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.cli.run_train", "get_files_with_suffix", database_seams.with_test_sets),
     Seam("mace.cli.run_train", "configure_model", seams.with_charges),
     Seam("mace.cli.run_train", "get_params_options", seams.with_head_parameters),
+    Seam("mace.cli.run_train", "get_params_options", with_cuequivariance),
+    Seam("mace.cli.run_train", "run_cueq_to_e3nn", acceleration.with_plain_backbone),
     Seam("mace.cli.run_train", "get_loss_fn", seams.with_extra_terms),
     Seam("mace.cli.run_train", "get_swa", seams.with_extra_terms_in_stage_two),
     Seam("mace.tools.train", "MACELoss", seams.with_extra_metrics),
@@ -101,6 +113,7 @@ def train(args: argparse.Namespace) -> None:
     plan = plan_training(args, start)
     plan.progress.replaced = prepare_outputs(args)
     args.multi_processed_test = False  # `with_test_sets` finds both kinds; MACE's branch cannot run
+    args.enable_cueq = args.only_cueq = False  # MACE would refuse the model; the seams convert it
     if args.restart_latest:
         plan.progress.load(args)
     with extended_mace(plan), as_sentences(plan.progress):

@@ -12,6 +12,10 @@ from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
+from mace_smile.training.acceleration_checks import (
+    check_accelerated_options,
+    wants_cuequivariance,
+)
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import flags_of_model, restart_file
@@ -77,6 +81,8 @@ class TrainingPlan:
     """Whether the data tell the scale of learned charges apart from the susceptibility."""
     keeps_energy: bool = False
     """Whether energies, forces and stresses stay those of the foundation model."""
+    uses_cuequivariance: bool = False
+    """Whether the backbone is trained in its version of cuEquivariance."""
 
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
@@ -106,6 +112,8 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
     """
     check_mace_flags(args)
     options = options_from_args(args)
+    if wants_cuequivariance(args):
+        check_accelerated_options(options)
     r_max = backbone_cutoff(args) if start is None else start.r_max
     inherited = start.inherited if start is not None else frozenset()
     warnings = check_electrostatics(options, r_max)
@@ -198,6 +206,7 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
         saves_all_checkpoints=args.save_all_checkpoints,
         knows_scale=scale_is_known(options, survey, trained),
         keeps_energy=start is not None and start.keeps_energy,
+        uses_cuequivariance=wants_cuequivariance(args),
     )
 
 

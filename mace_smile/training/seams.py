@@ -76,7 +76,7 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
             raise as_flags(error) from error
         if isinstance(model_foundation, SmileMACE):
             copy_heads(model, model_foundation)
-        if not args.lora:  # its parameters come later
+        if not (args.lora or plan.uses_cuequivariance):  # their parameters come later
             plan.progress.check_model(model)
         plan.progress.model = model
         return model, output_args

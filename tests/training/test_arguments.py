@@ -245,7 +245,6 @@ def test_flags_that_ask_for_nothing_or_go_together_are_accepted(tmp_path, flags)
     [
         ("--model=MACELES", "--model MACELES cannot carry charges here; use --model MACE"),
         ("--model=AtomicDipolesMACE", "AtomicDipolesMACE cannot carry charges"),
-        ("--enable_cueq=True", "--enable_cueq is not supported"),
         ("--enable_oeq=True", "--enable_oeq is not supported"),
         ("--loss=energy_forces_dipole", "has its own weight, --macro_dipole_weight"),
         ("--error_table=DipoleRMSE", "belongs to MACE's dipole models"),

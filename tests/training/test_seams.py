@@ -48,6 +48,10 @@ RECORDED = {
         "mace.cli.run_train.run",
         "(args: argparse.Namespace, model: torch.nn.modules.module.Module) -> Dict[str, Any]",
     ),
+    "run_cueq_to_e3nn": (
+        "mace.cli.run_train.run",
+        "(input_model, output_model='_e3nn.model', device='cpu', return_model=True)",
+    ),
     "get_loss_fn": (
         "mace.cli.run_train.run",
         "(args: argparse.Namespace, dipole_only: bool, compute_dipole: bool) -> "
