@@ -16,6 +16,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 # Pinned, and installed before everything else: a range would let pip choose a build with CUDA.
 TORCH ?= torch==2.13.0
+# A file of versions that pip must keep to, none as a rule.
+CONSTRAINTS ?=
+LIMITS := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 SHORT ?= 0
 PYTEST_FLAGS ?=
 # One process a core, and no more than memory is likely to hold.
@@ -39,13 +42,13 @@ $(VENV)/.stamp-torch:
 	@touch $@
 
 $(VENV)/.stamp-install: pyproject.toml $(VENV)/.stamp-torch
-	@echo "== installing mace-smile and what its tests, i-PI and LAMMPS need"
-	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[test,ipi,lammps]"
+	@echo "== installing mace-smile and what its tests, i-PI, LAMMPS and cuEquivariance need"
+	$(BIN)/python -m pip install -qq $(LIMITS) "$(TORCH)" --editable ".[test,ipi,lammps,cueq]"
 	@touch $@
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-install
 	@echo "== installing what the documentation needs"
-	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[docs]"
+	$(BIN)/python -m pip install -qq $(LIMITS) "$(TORCH)" --editable ".[docs]"
 	@touch $@
 
 install: $(VENV)/.stamp-install
