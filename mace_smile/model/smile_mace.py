@@ -23,7 +23,7 @@ from mace.modules.utils import get_outputs
 from mace_smile.model.backbone_parts import BackboneParts
 from mace_smile.model.electrostatic_energy import ElectrostaticHeads
 from mace_smile.model.options import SmileOptions
-from mace_smile.model.tools_of_mace import check_command
+from mace_smile.model.tools_of_mace import check_command, check_made_by_us, guard_converters
 from mace_smile.model.versions import FORMAT_VERSION, upgrade
 from mace_smile.physics.response import second_order_forces
 
@@ -35,9 +35,15 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
     :param backbone: a ``mace.modules.ScaleShiftMACE``; it is held, not copied.
     :param options: what to add to it.
     :raises ValueError: for a backbone that is no ScaleShiftMACE.
+    :raises TypeError: when MACE wants to compile it.
     """
 
     num_interactions: torch.Tensor
+
+    def __new__(cls, *args: Any, **named: Any) -> "SmileMACE":
+        """Refuse MACE's way to copy a model, which is to make it from what MACE knows of it."""
+        check_made_by_us(named)
+        return super().__new__(cls)
 
     def __init__(self, backbone: ScaleShiftMACE, options: SmileOptions) -> None:
         super().__init__()
@@ -250,4 +256,5 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""
         check_command()
+        guard_converters()
         super().__setstate__(upgrade(state))  # type: ignore[no-untyped-call]

@@ -1,11 +1,13 @@
-"""Commands of MACE that cannot use a SmileMACE, refused with what to use instead.
+"""Tools of MACE that cannot use a SmileMACE, refused with what to use instead.
 
-They would end in a traceback of theirs, or write a file that lacks the electrostatics. All they run
-of ours is the unpickling of the model, so it is there that they are told.
+They would end in an error of theirs that says nothing, or write a file that lacks the
+electrostatics. All that they run of ours is the unpickling of the model, so it is there that they
+are told.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 _ALL_HEADS = (
     "a SmileMACE keeps all its heads in one file; choose one with --head of "
@@ -46,3 +48,48 @@ def check_command() -> None:
     reason = REFUSED.get(Path(sys.argv[0]).name) if sys.argv else None
     if reason is not None:
         raise SystemExit(f"error: {reason}")
+
+
+#: Modules of MACE that make a model anew from its hyperparameters, and the name they read them by.
+CONVERTERS = (
+    "mace.cli.convert_e3nn_cueq",
+    "mace.cli.convert_e3nn_oeq",
+    "mace.cli.convert_e3nn_hybrid",
+)
+READER = "extract_config_mace_model"
+
+
+def guard_converters() -> None:
+    """Let the converters that ``MACECalculator`` has loaded say that a SmileMACE is not for them.
+
+    They look hyperparameters up by the class of a model and end in a KeyError for other classes.
+    """
+    for name in CONVERTERS:
+        read = getattr(sys.modules.get(name), READER, None)
+        if read is not None and not isinstance(read, _KnownHyperparameters):
+            setattr(sys.modules[name], READER, _KnownHyperparameters(read))
+
+
+class _KnownHyperparameters:
+    """MACE's function, which returns a dictionary with an error for what it does not know."""
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+    def __call__(self, model: Any) -> dict[str, Any]:
+        values: dict[str, Any] = self.read(model)
+        check_made_by_us(values)
+        return values
+
+
+def check_made_by_us(hyperparameters: dict[str, Any]) -> None:
+    """Refuse to be made anew out of what MACE knows of a model.
+
+    :raises TypeError: naming what to use instead.
+    """
+    if "error" in hyperparameters:
+        raise TypeError(
+            "MACE cannot compile or convert a SmileMACE, whose heads it does not know: leave out "
+            "compile_mode, enable_cueq and enable_oeq of MACECalculator, or use a file of "
+            "mace_smile_export, which is compiled"
+        )

@@ -16,8 +16,8 @@ import pytest
 from ase.md.andersen import Andersen
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
-from ase.md.melchionna import MelchionnaNPT
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
+from ase.md.nptberendsen import NPTBerendsen
 from ase.md.nvtberendsen import NVTBerendsen
 from ase.md.verlet import VelocityVerlet
 
@@ -267,10 +267,10 @@ def test_random_numbers_of_numpy_itself_are_kept(tmp_path):
 
 
 def test_integrators_and_trajectories_that_cannot_be_resumed_are_refused(tmp_path):
-    dynamics = MelchionnaNPT(
-        start(), STEP, temperature_K=300.0, externalstress=0.0, ttime=100, pfactor=None
+    dynamics = NPTBerendsen(
+        start(), STEP, temperature_K=300.0, pressure_au=0.0, compressibility_au=4.5e-5
     )
-    with pytest.raises(UserError, match="a run with MelchionnaNPT cannot be resumed exactly"):
+    with pytest.raises(UserError, match="a run with NPTBerendsen cannot be resumed exactly"):
         ResumableRun(dynamics, tmp_path / "run.restart")
     with pytest.raises(UserError, match=r"must end in .xyz, .extxyz, .traj"):
         ResumableRun(VelocityVerlet(start(), STEP), tmp_path / "r", tmp_path / "run.nc")

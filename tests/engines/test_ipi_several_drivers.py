@@ -96,7 +96,9 @@ def test_two_drivers_share_the_beads_and_one_takes_them_in_a_batch(tmp_path):
     shared, calls = run(tmp_path / "shared", batch_size=1, n_drivers=2)
     assert sum(map(len, calls)) == 4 * (N_STEPS + 1)
     batched, (batches,) = run(tmp_path / "batched", batch_size=4, n_drivers=1)
-    assert batches == [4] * (N_STEPS + 1)
+    # i-PI fills a batch up with structures it has already when not all beads are ready in time.
+    assert set(batches) == {4}
+    assert N_STEPS + 1 <= len(batches) < 2 * (N_STEPS + 1)
     np.testing.assert_allclose(shared, batched, rtol=1e-13)
 
 

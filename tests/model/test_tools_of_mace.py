@@ -1,5 +1,6 @@
 """MACE's own tools on our files: they work, or say what to use instead."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,37 @@ def test_the_calculator_of_mace_gives_our_energies(tmp_path, boundary):
     assert of_mace.get_potential_energy() == pytest.approx(ours.get_potential_energy(), abs=1e-10)
     np.testing.assert_allclose(of_mace.get_forces(), ours.get_forces(), atol=1e-10)
     assert "charges" in of_mace.calc.results
+
+
+@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+@pytest.mark.parametrize("wanted", [{"compile_mode": "default"}, {"enable_cueq": True}])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_the_calculator_of_mace_cannot_do_is_said(tmp_path, wanted, as_file):
+    if "enable_cueq" in wanted:
+        pytest.importorskip("cuequivariance_torch")
+    path = tmp_path / "small.model"
+    torch.save(make_model("4x0e", 1), path)
+    model = {"model_paths": str(path)} if as_file else {"models": [load_model(path)]}
+    with pytest.raises(TypeError, match=r"leave out compile_mode, enable_cueq .*mace_smile_export"):
+        MACECalculator(**model, default_dtype="float64", **wanted)
+
+
+@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
+@pytest.mark.filterwarnings("ignore:cuequivariance_ops_torch is not available")
+def test_the_calculator_of_mace_still_converts_plain_models(tmp_path):
+    pytest.importorskip("cuequivariance_torch")
+    model = make_model("4x0e", 1)
+    torch.save(model, tmp_path / "small.model")
+    load_model(tmp_path / "small.model")
+    atoms = STRUCTURES["open"]()
+    energies = []
+    for wanted in ({}, {"enable_cueq": True}):
+        atoms.calc = MACECalculator(
+            models=[copy.deepcopy(model.backbone)], default_dtype="float64", **wanted
+        )
+        energies.append(atoms.get_potential_energy())
+    assert energies[1] == pytest.approx(energies[0], abs=1e-8)
 
 
 @pytest.mark.parametrize("command", REFUSED)
