@@ -6,10 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mace.tools import DefaultKeys
-
 from mace_smile import quantities
-from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.structures import StructureSettings
 from mace_smile.training.acceleration_checks import (
@@ -20,16 +17,13 @@ from mace_smile.training.argument_checks import check_mace_flags, fill_label_key
 from mace_smile.training.arguments import options_from_args
 from mace_smile.training.checkpoints import flags_of_model, restart_file
 from mace_smile.training.data_checks import check_data
-from mace_smile.training.dipole_plan import check_dipoles, dipole_note, scale_is_known
+from mace_smile.training.dipole_plan import check_dipoles, scale_is_known
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
 from mace_smile.training.foundation import Start, check_elements, drifting_heads
-from mace_smile.training.input_files import heads_of
 from mace_smile.training.kept_energy import check_kept_options, check_trained
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.losses import TERMS, Term, TermWeights
 from mace_smile.training.plan_notes import (
-    LABELS,
-    LabelFlags,
     net_charges,
     summary,
     unknown_total_charges,
@@ -39,7 +33,6 @@ from mace_smile.training.progress import Progress
 from mace_smile.training.screening_plan import (
     check_screening,
     sampled_files,
-    screening_remedy,
     unlikely_sizes,
     with_order,
     with_order_noted,
@@ -50,6 +43,12 @@ from mace_smile.training.survey import (
     Survey,
     labels_not_asked_for,
     survey_files,
+)
+from mace_smile.training.wanted_labels import (
+    check_other_labels,
+    chosen_terms,
+    term_weights,
+    wanted_labels,
 )
 
 logger = logging.getLogger(__name__)
@@ -117,61 +116,20 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
     r_max = backbone_cutoff(args) if start is None else start.r_max
     inherited = start.inherited if start is not None else frozenset()
     warnings = check_electrostatics(options, r_max)
-    asked = {flags.quantity: _is_asked_for(args, flags) for flags in LABELS}
-    if "screening" not in inherited:
-        asked[quantities.BORN_EFFECTIVE_CHARGES] |= options.screening == "uncoupled"
-    asked[quantities.BORN_EFFECTIVE_CHARGES] |= args.becs_order is not None
-    if "polarizability_head" not in inherited:
-        asked[quantities.POLARIZABILITY] |= options.has_polarizability
-    asked[quantities.MACRO_DIPOLE] |= args.polarization_key is not None
+    asked = wanted_labels(args, options, inherited)
     asked_total_charge = args.total_charge_key is not None
     fill_label_keys(args)
-    heads = {
-        quantities.MACRO_DIPOLE: options.has_dipole,
-        quantities.BORN_EFFECTIVE_CHARGES: options.has_born_charges,
-        quantities.CHARGES: options.has_charges,
-        quantities.POLARIZABILITY: options.has_polarizability,
-    }
-    labels = LabelSettings(
-        born_effective_charges=options.has_born_charges,
-        given_charges=args.given_charges_key is not None,
-        ignored=labels_not_asked_for(args),
-        macro_dipole=options.has_dipole,
-        dipole_axes=args.dipole_axes or "auto",
-        dipole_quantum=int(args.dipole_quantum or 0) if args.dipole_quantum != "none" else 0,
-        macro_dipole_norm=args.macro_dipole_norm or "per_atom",
-        structure=StructureSettings.of_model(options, r_max),
-    )
+    labels = _label_settings(args, options, r_max)
     survey = survey_files(args, labels)
     check_data(args, survey, options)
     if start is not None:
         check_elements(args, start, set().union(*(frame.elements for frame in survey.frames)))
         check_kept_options(start, options)
 
-    weights: list[TermWeights] = []
-    for flags in LABELS:
-        if not heads[flags.quantity]:
-            continue
-        if asked[flags.quantity]:
-            _check_found(args, survey, flags.label, flags.key_flag)
-            _check_has_weight(args, survey, flags)
-        _check_heads(args, survey, flags)
-        by_default = flags.quantity != quantities.CHARGES
-        if asked[flags.quantity] or (by_default and survey.count(TRAIN, flags.label) > 0):
-            note = dipole_note(labels) if flags.quantity == quantities.MACRO_DIPOLE else ""
-            weights.append(_weights(args, flags.quantity, note))
-    for name in (quantities.ENERGY, quantities.FORCES, quantities.STRESS, "virials"):
-        key_flag = f"{name}_key"
-        if getattr(args, key_flag) != DefaultKeys[name.upper()].value:
-            _check_found(args, survey, name, key_flag)
-    if args.polarization_key is not None:
-        _check_found(args, survey, quantities.POLARIZATION, "polarization_key")
-    if asked_total_charge and "total_charge_key" not in inherited:
-        _check_found(args, survey, quantities.TOTAL_CHARGE, "total_charge_key")
-    if labels.given_charges and "given_charges_key" not in inherited:
-        _check_found(args, survey, quantities.GIVEN_CHARGES, "given_charges_key")
+    weights = chosen_terms(args, options, survey, labels, asked)
+    check_other_labels(args, survey, labels, asked_total_charge, inherited)
     if options.total_charge_constraint == "penalty":
-        weights.append(_weights(args, quantities.TOTAL_CHARGE))
+        weights.append(term_weights(args, quantities.TOTAL_CHARGE))
     if "screening" not in inherited:
         check_screening(args, options, survey, weights)
     if "polarizability_head" not in inherited:
@@ -210,10 +168,18 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
     )
 
 
-def _is_asked_for(args: argparse.Namespace, flags: LabelFlags) -> bool:
-    """Whether a label was asked for: its key or a weight above zero was given."""
-    given = [getattr(args, flags.weight_flag), getattr(args, f"swa_{flags.weight_flag}")]
-    return getattr(args, flags.key_flag) is not None or any(given)
+def _label_settings(args: argparse.Namespace, options: SmileOptions, r_max: float) -> LabelSettings:
+    """Which labels the structures carry, and how dipoles are read."""
+    return LabelSettings(
+        born_effective_charges=options.has_born_charges,
+        given_charges=args.given_charges_key is not None,
+        ignored=labels_not_asked_for(args),
+        macro_dipole=options.has_dipole,
+        dipole_axes=args.dipole_axes or "auto",
+        dipole_quantum=int(args.dipole_quantum or 0) if args.dipole_quantum != "none" else 0,
+        macro_dipole_norm=args.macro_dipole_norm or "per_atom",
+        structure=StructureSettings.of_model(options, r_max),
+    )
 
 
 def _trained_labels(
@@ -231,53 +197,3 @@ def _trained_labels(
     if args.loss not in LOSSES_WITH_STRESS and quantities.STRESS in of_mace:
         of_mace.remove(quantities.STRESS)
     return (*of_mace, *trained)
-
-
-def _weights(args: argparse.Namespace, quantity: str, note: str = "") -> TermWeights:
-    """Weights of a term: 1 unless given, and the same in stage two unless given."""
-    first = getattr(args, f"{quantity}_weight")
-    first = 1.0 if first is None else first
-    second = getattr(args, f"swa_{quantity}_weight")
-    return TermWeights(quantity, first, first if second is None else second, note)
-
-
-def _check_found(args: argparse.Namespace, survey: Survey, label: str, key_flag: str) -> None:
-    """A label that is wanted must be in some training frame."""
-    if any(label in frame.present for frame in survey.select(TRAIN)):
-        return
-    key = getattr(args, key_flag)
-    raise UserError(
-        f"no training frame has the label `{label}` under the key '{key}' (--{key_flag}); the "
-        f"frames have {', '.join(sorted(survey.keys)) or 'no keys'}. {survey.remedy(label, key)}"
-        + screening_remedy(args, label)
-    )
-
-
-def _check_heads(args: argparse.Namespace, survey: Survey, flags: LabelFlags) -> None:
-    """A label whose key a head names must be in some training frame of that head."""
-    for head, settings in heads_of(args).items():
-        key = settings.get(flags.key_flag)
-        of_head = [frame for frame in survey.select(TRAIN) if frame.head == head]
-        if key is not None and not any(flags.label in frame.present for frame in of_head):
-            raise UserError(
-                f"head '{head}': no training frame has the label `{flags.label}` under the key "
-                f"'{key}' ('{flags.key_flag}' in --heads); give the key that has it, or leave it "
-                "out of this head"
-            )
-
-
-def _check_has_weight(args: argparse.Namespace, survey: Survey, flags: LabelFlags) -> None:
-    """A label that was asked for must count in some training frame."""
-    if survey.count(TRAIN, flags.label) > 0:
-        return
-    reason = f"config_{flags.label}_weight is zero everywhere"
-    if flags.quantity == quantities.MACRO_DIPOLE:
-        reason += (
-            ", or all frames are periodic along all axes, where a dipole is a label only with "
-            "--dipole_quantum and --dipole_axes"
-        )
-    raise UserError(
-        f"the label `{flags.label}` under the key '{getattr(args, flags.key_flag)}' counts in no "
-        f"training frame: {reason}; leave out --{flags.key_flag} and --{flags.weight_flag}, or "
-        "add frames"
-    )
