@@ -56,6 +56,8 @@ class Progress:
         #: Whether the model has been validated for the first time, which ends all preparation.
         self.has_begun = False
         self.lr_scheduler: Any = None
+        #: Random numbers that order the frames, of the run that is continued, until it goes on.
+        self.sampling: torch.Tensor | None = None
         #: The model that is trained, from when MACE has built it.
         self.model: Any = None
 
@@ -89,6 +91,8 @@ class Progress:
                 self.source = (restart_file(args), restart)
         if self.source is not None:
             check_flags_fit(*self.source, self.flags)
+        if self.restart is not None:
+            self.sampling = self.restart.get("sampling")
 
     def check_model(self, model: torch.nn.Module) -> None:
         """Refuse to continue with another model."""
@@ -121,13 +125,25 @@ class Progress:
         self.lowest[is_stage_two] = (loss, self.validation_loss)
         return True
 
+    def continue_sampling(self, generator: torch.Generator) -> None:
+        """Take the frames in the order in which the run that is continued would have."""
+        if self.sampling is not None:
+            generator.set_state(self.sampling)
+            self.sampling = None
+
     def store(
-        self, epoch: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ema: Any
+        self,
+        epoch: int,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: Any,
+        generator: torch.Generator,
     ) -> None:
         """Write the restart file.
 
         :param epoch: the epoch that is about to start.
         :param ema: running average of the weights, or None.
+        :param generator: random numbers that order the frames.
         """
         state = {
             "epoch": epoch,
@@ -135,6 +151,7 @@ class Progress:
             "optimizer": optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "ema": None if ema is None else ema.state_dict(),
+            "sampling": generator.get_state(),
             "flags": self.flags,
         }
         write_atomically(state, self.path)

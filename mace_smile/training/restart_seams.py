@@ -96,8 +96,12 @@ def with_stored_progress(
     """The state before each epoch goes into the restart file."""
 
     def store_and_train(**named: Any) -> Any:
+        generator = named["data_loader"].generator
+        plan.progress.continue_sampling(generator)
         if not named["rank"]:
-            plan.progress.store(named["epoch"], named["model"], named["optimizer"], named["ema"])
+            plan.progress.store(
+                named["epoch"], named["model"], named["optimizer"], named["ema"], generator
+            )
         return train_one_epoch(**named)
 
     return store_and_train

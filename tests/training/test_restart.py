@@ -55,6 +55,45 @@ def test_restart_continues_from_the_stored_weights_and_epoch(tmp_path):
     assert entries[-1]["loss"] < last["loss"]
 
 
+class Killed(BaseException):
+    """What ends a run in the middle of an epoch."""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--ema", "--scheduler=ExponentialLR", "--lr_scheduler_gamma=0.9"),
+        ("--swa", "--start_swa=1", "--swa_lr=0.0001"),
+        ("--optimizer=schedulefree", "--scheduler_patience=0", "--lr_factor=0.5"),
+    ],
+    ids=lambda flags: flags[0].strip("-").replace("=", "_"),
+)
+def test_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, flags):
+    flags = ("--screening=uncoupled", "--batch_size=1", "--lr=0.005", "--max_num_epochs=4", *flags)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for directory in (whole, killed):
+        directory.mkdir()
+        write(directory, frames(6))
+    run(whole, *flags)
+    module = sys.modules["mace.tools.train"]  # the attribute of this name is a function
+    take_step, steps = module.take_step, [0]
+
+    def step_or_die(**named):
+        steps[0] += 1
+        if steps[0] in (8, 17):  # in the second epoch, and in the third of the second attempt
+            raise Killed
+        return take_step(**named)
+
+    monkeypatch.setattr(module, "take_step", step_or_die)
+    for restart in ([], ["--restart_latest"]):
+        with pytest.raises(Killed):
+            run(killed, *flags, *restart)
+    run(killed, *flags, "--restart_latest")
+    losses = [{one["epoch"]: one["loss"] for one in validation(path)} for path in (whole, killed)]
+    for epoch in range(4):
+        assert losses[1][epoch] == pytest.approx(losses[0][epoch], rel=1e-12)
+
+
 def test_restart_continues_in_stage_two(tmp_path):
     write(tmp_path, frames(4))
     run(tmp_path, *FLAGS, "--start_swa=2", "--max_num_epochs=3")

@@ -168,7 +168,7 @@ USED = {
     "mace.cli.run_train.run": {"run_e3nn_to_cueq", "run_cueq_to_e3nn", "DistributedSampler"},
 }
 #: Keywords by which MACE calls what a seam replaces.
-KEYWORDS = {"train_one_epoch": {"model", "optimizer", "epoch", "ema", "rank"}}
+KEYWORDS = {"train_one_epoch": {"model", "data_loader", "optimizer", "epoch", "ema", "rank"}}
 VERSION = f"mace-torch {version('mace-torch')}"
 
 
