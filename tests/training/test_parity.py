@@ -70,6 +70,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "multihead_fine_tuning": (
         f"{XYZ} {FOUNDATION} --multiheads_finetuning=True --pt_train_file=first.xyz",
     ),
+    "lora": (f"{XYZ} {FOUNDATION} --multiheads_finetuning=False --lora=True",),
+    "enable_cueq": (f"{XYZ} --enable_cueq=True",),
+    "enable_cueq_float32": (f"{XYZ} --enable_cueq=True --default_dtype=float32",),
     "dry_run": (f"{XYZ} --dry_run",),
     "plot": (f"{XYZ} --plot=True --plot_frequency=1",),
     "wandb": (f"{XYZ} --wandb --wandb_name=water --wandb_project=p --wandb_entity=e",),
@@ -97,19 +100,28 @@ def _is_close(ours, theirs):
     return ours == theirs
 
 
+#: Packages that cases need.
+OPTIONAL = {
+    "schedulefree": "schedulefree",
+    "enable_cueq": "cuequivariance_torch",
+    "enable_cueq_float32": "cuequivariance_torch",
+}
 #: Cases of every run of the tests; the others are slow ones.
 QUICK = {
     *("stage_two_and_ema", "restart_latest", "patience", "ExponentialLR", "lbfgs", "clip_grad"),
     *("loss_weighted", "loss_universal", "heads", "hdf5", "lmdb", "naive_fine_tuning"),
-    *("multihead_fine_tuning", "dry_run", "wandb"),
+    *("multihead_fine_tuning", "lora", "enable_cueq", "dry_run", "wandb"),
 }
 PARAMETERS = [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 
 
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
+@pytest.mark.filterwarnings("ignore:cuequivariance_ops_torch is not available")
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_heads_off_gives_the_numbers_of_mace(case, data, tmp_path, monkeypatch):
-    if case == "schedulefree" and not is_installed(case):
-        pytest.skip("the optional package schedulefree is not installed")
+    package = OPTIONAL.get(case)
+    if package is not None and not is_installed(package):
+        pytest.skip(f"the optional package {package} is not installed")
     theirs, ours = run_both(data, tmp_path, monkeypatch, CASES[case])
     assert len(ours.entries) == len(theirs.entries)
     for mine, entry in zip(ours.entries, theirs.entries, strict=True):
