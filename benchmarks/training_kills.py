@@ -3,8 +3,9 @@
 ``python benchmarks/training_kills.py`` trains a tiny model through both stages with
 ``mace_smile_run_train``, kills it (SIGKILL) twenty times at random moments, from its start to
 its end, and restarts it each time with ``--restart_latest``. It fails when a checkpoint cannot be
-read after a kill, when more than the epoch after the last saved one has to be done again, or when
-the last restart does not finish. The last output is in ``training_kills_output.txt``.
+read after a kill, when more than the epoch after the last saved one has to be done again, when the
+last restart does not finish, or when its losses are not those of a run that nobody killed. The
+last output is in ``training_kills_output.txt``.
 """
 
 import argparse
@@ -57,17 +58,26 @@ def write_frames(path: Path) -> None:
     ase.io.write(path, frames, format="extxyz")
 
 
-def epochs_done(folder: Path) -> list[int]:
-    """Epochs that have been validated, in the order of the results file."""
+def validations(folder: Path) -> list[dict]:
+    """Errors of the epochs that have been validated, in the order of the results file."""
     if not (folder / RESULTS).exists():
         return []
     lines = (folder / RESULTS).read_text().splitlines(keepends=True)
     entries = [json.loads(line) for line in lines if line.endswith("}\n")]
-    return [
-        entry["epoch"]
-        for entry in entries
-        if entry["mode"] == "eval" and entry["epoch"] is not None
-    ]
+    return [one for one in entries if one["mode"] == "eval" and one["epoch"] is not None]
+
+
+def epochs_done(folder: Path) -> list[int]:
+    """Their numbers."""
+    return [entry["epoch"] for entry in validations(folder)]
+
+
+def largest_difference(folder: Path, other: Path) -> float:
+    """Of the validation losses of two runs, relative; epochs that were repeated count once."""
+    losses, wanted = (
+        {entry["epoch"]: entry["loss"] for entry in validations(one)} for one in (folder, other)
+    )
+    return max(abs(losses[epoch] / loss - 1.0) for epoch, loss in wanted.items())
 
 
 def start(folder: Path, epochs: int) -> subprocess.Popen:
@@ -147,8 +157,16 @@ def main() -> None:
         load_model(folder / "water_stagetwo.model")
         missing = sorted(set(range(arguments.epochs)) - set(epochs_done(folder)))
         left = sorted(path.name for path in folder.rglob(".incomplete.*"))
+        whole = folder / "whole"
+        whole.mkdir()
+        write_frames(whole / "train.xyz")
+        check_ended(whole, start(whole, arguments.epochs).wait())
+        difference = largest_difference(folder, whole)
     print(f"finished; epochs left out: {missing}; unfinished files: {left}")
-    sys.exit(1 if missing or most > 1 else 0)
+    print(
+        f"validation losses differ from those of a run without a kill by {difference:.1e} at most"
+    )
+    sys.exit(1 if missing or most > 1 or difference > 1e-6 else 0)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ names of :mod:`mace_smile.quantities`: ``short_range_energy``, ``electrostatic_e
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,9 +56,10 @@ class SmileCalculator(Calculator):
         (:func:`mace_smile.memory.keep_freed_memory`), which is faster from some ten thousand
         atoms on.
     :param trust: run whatever code the file holds.
-    :raises UserError: for an unreadable model, a field with a model that has no Born effective
-        charges, the second order with one that has no polarizability, or a local field of one
-        that has no electrostatics.
+    :param head: which head of the energy to use; None is the only one, or the one called Default.
+    :raises UserError: for an unreadable model, a head it does not have, a field with a model that
+        has no Born effective charges, the second order with one that has no polarizability, or a
+        local field of one that has no electrostatics.
     """
 
     implemented_properties: ClassVar[list[str]] = [
@@ -80,6 +82,7 @@ class SmileCalculator(Calculator):
         keep_memory: bool = True,
         field_order: int | None = None,
         trust: bool = False,
+        head: str | None = None,
     ) -> None:
         super().__init__()
         if keep_memory:
@@ -96,6 +99,7 @@ class SmileCalculator(Calculator):
                     f"`default_dtype` is '{default_dtype}' but must be float32 or float64"
                 )
             self.model = self.model.to(dtypes[default_dtype])
+        self.head = chosen_head(self.model.heads, head)
         self.device = torch.device(device)
         self.dtype = self.model.r_max.dtype
         self.z_table = AtomicNumberTable([int(z) for z in self.model.atomic_numbers])
@@ -240,11 +244,26 @@ class SmileCalculator(Calculator):
                 self.key_specification,
                 self.model.heads,
                 self.settings,
+                self.head,
             )
         total_charge = atoms.info.get(self.model.options.total_charge_key)
         name = f"the structure {atoms.get_chemical_formula()}"
         self.net_charge_warning.check(total_charge, atoms.cell, atoms.pbc, name)
         return torch_geometric.Batch.from_data_list([data]).to(self.device).to_dict()
+
+
+def chosen_head(heads: Sequence[str], head: str | None) -> str:
+    """The head that was asked for, or the one that goes without saying.
+
+    :raises UserError: for one that the model does not have, and where there are several.
+    """
+    defaults = [name for name in heads if name.lower() == "default"] or list(heads)
+    if head is None and len(defaults) == 1:
+        return defaults[0]
+    if head is None or head not in heads:
+        asked = "no head was chosen" if head is None else f"there is no head '{head}'"
+        raise UserError(f"{asked}: the model has {', '.join(heads)}; give one of them as `head`")
+    return head
 
 
 def _same_inputs(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -185,6 +185,7 @@ def atomic_data(
     key_specification: KeySpecification | None = None,
     heads: list[str] | None = None,
     settings: StructureSettings | None = None,
+    head: str = "Default",
 ) -> AtomicData:
     """One ASE structure as an entry of a batch.
 
@@ -194,11 +195,12 @@ def atomic_data(
     :param key_specification: where total charge and given charges are read from.
     :param heads: heads of the model.
     :param settings: what the model asks of its structures.
+    :param head: the one to use; the last where the model has none of this name.
     :raises UserError: for an element the model does not know, and what
         :func:`prepare_configuration` refuses.
     """
     check_elements(atoms, z_table)
-    config = config_from_atoms(atoms, key_specification or KeySpecification())
+    config = config_from_atoms(atoms, key_specification or KeySpecification(), head_name=head)
     total_charge = config.properties.get(quantities.TOTAL_CHARGE)
     if total_charge is not None and not _is_number(total_charge):
         raise UserError(

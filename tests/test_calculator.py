@@ -179,6 +179,22 @@ def test_the_total_charge_is_read_where_training_read_it():
     assert atoms.get_charges().sum() == pytest.approx(-1.0)
 
 
+def test_the_head_is_chosen_by_name_and_not_by_its_place():
+    model = make_model()
+    found = []
+    for heads in (["Default"], ["other", "Default"], ["one", "two"]):
+        model.heads = heads
+        if "Default" not in heads:
+            with pytest.raises(UserError, match="no head was chosen: the model has one, two"):
+                SmileCalculator(model)
+            with pytest.raises(UserError, match="there is no head 'three': the model has one"):
+                SmileCalculator(model, head="three")
+        head = None if "Default" in heads else "two"
+        calculator = SmileCalculator(model, head=head)
+        found.append(int(calculator._batch(STRUCTURES["open"]())["head"]))
+    assert found == [0, 1, 1]
+
+
 def test_a_device_that_is_missing_is_named(tmp_path):
     torch.save(make_model(), tmp_path / "small.model")
     with pytest.raises(UserError, match="the device 'nonsense' cannot be used"):

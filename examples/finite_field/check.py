@@ -57,7 +57,7 @@ def single_point(engine: str, model: str, frame: str, field: str | None) -> Atom
     """Return the first frame of a run, with the energy and forces of the engine."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(EXAMPLES / f"{engine}_finite_field" / "run.py")]
-        command += [model, frame, "--steps", "0", "--output", folder]
+        command += [model, frame, "--steps", "1", "--stride", "1", "--output", folder]
         if field is not None:
             command += ["--field", field]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}

@@ -20,6 +20,7 @@ from e3nn import o3
 from e3nn.util.jit import compile_mode
 
 from mace_smile.model.edge_vectors import EdgeVectorHead
+from mace_smile.model.element_axes import ElementAxis
 
 
 @compile_mode("script")
@@ -33,6 +34,12 @@ class DipoleHead(EdgeVectorHead):
     :param avg_num_neighbors: normalisation of the sums over neighbours.
     """
 
+    element_axes = (
+        *EdgeVectorHead.element_axes,
+        ElementAxis("element_mask", 0),
+        ElementAxis("bond_weights", 0),
+        ElementAxis("bond_weights", 1),
+    )
     element_mask: torch.Tensor
 
     def __init__(

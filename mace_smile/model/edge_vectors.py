@@ -11,12 +11,14 @@ plus mixed vectors of the features where there are any.
 """
 
 import math
-from typing import List, Tuple
+from typing import ClassVar, List, Tuple
 
 import torch
 from e3nn import o3
 from mace.modules import ScaleShiftMACE
 from mace.modules.blocks import RadialEmbeddingBlock
+
+from mace_smile.model.element_axes import ElementAxis
 
 
 def layer_irreps(backbone: ScaleShiftMACE) -> List[o3.Irreps]:
@@ -52,6 +54,7 @@ class EdgeVectorHead(torch.nn.Module):
 
     # TorchScript sees `Final` in the class itself only, not in a base class.
     __constants__ = ["has_feature_vectors"]
+    element_axes: ClassVar[Tuple[ElementAxis, ...]] = (ElementAxis("sender_weights.weight", 1),)
     scalar_columns: torch.Tensor
     sender_columns: torch.Tensor
     vector_columns: torch.Tensor
@@ -67,7 +70,7 @@ class EdgeVectorHead(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.normalization = 1.0 / math.sqrt(max(avg_num_neighbors, 1.0))
+        self.normalization = factor_of_sums(avg_num_neighbors)
         sender_scalars = irrep_columns(layers[:-1], o3.Irrep("0e"))
         vectors = irrep_columns(layers, o3.Irrep("1o"))
         self.register_columns("scalar_columns", irrep_columns(layers, o3.Irrep("0e")))
@@ -159,3 +162,8 @@ class EdgeVectorHead(torch.nn.Module):
         """
         edge_vectors = weights[:, : self.channels, None] * directions[:, None, :]
         return self.mixed_vectors(node_feats).index_add(0, receiver, edge_vectors)
+
+
+def factor_of_sums(avg_num_neighbors: float) -> float:
+    """What sums over neighbours are multiplied by, for terms of random sign."""
+    return 1.0 / math.sqrt(max(avg_num_neighbors, 1.0))

@@ -1,12 +1,11 @@
 """Reading stored models (``.model``), with an error a user can act on."""
 
-import zipfile
 from pathlib import Path
 
 import torch
 
 from mace_smile.errors import UserError
-from mace_smile.model.pickles import read_pickle
+from mace_smile.model.pickles import is_script, read_pickle
 from mace_smile.model.smile_mace import SmileMACE
 
 
@@ -21,15 +20,6 @@ def check_device(device: str | torch.device) -> None:
         raise UserError(
             f"the device '{device}' cannot be used ({str(error).splitlines()[0]}); use cpu"
         ) from error
-
-
-def is_exported(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, as a ``.pt`` for engines is."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
 
 
 def load_model(
@@ -53,7 +43,7 @@ def load_model(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no model file '{path}'")
-    if is_exported(path):
+    if is_script(path):
         raise UserError(
             f"'{path}' is a model exported for engines but a SmileMACE is wanted; give the .model "
             "file it was made from"

@@ -14,6 +14,7 @@ from e3nn.util.jit import compile_mode
 
 from mace_smile.model.edge_tensors import EdgeTensorHead
 from mace_smile.model.edge_vectors import irrep_columns
+from mace_smile.model.element_axes import ElementAxis
 from mace_smile.model.neighbour_vectors import NeighbourVectors
 
 
@@ -26,6 +27,7 @@ class ChargeHead(torch.nn.Module):
     :param channels: width of the hidden layer.
     """
 
+    element_axes = (ElementAxis("element_charges", 0),)
     columns: torch.Tensor
 
     def __init__(self, layers: List[o3.Irreps], n_elements: int, channels: int) -> None:
@@ -67,6 +69,7 @@ class BornChargeHead(EdgeTensorHead):
     """
 
     __constants__ = [*EdgeTensorHead.__constants__, "has_neighbour_vectors"]
+    element_axes = (*EdgeTensorHead.element_axes, ElementAxis("element_charges", 0))
 
     def __init__(
         self,

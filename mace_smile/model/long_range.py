@@ -30,6 +30,7 @@ from e3nn.util.jit import compile_mode
 
 from mace_smile import quantities
 from mace_smile.model.edge_vectors import irrep_columns
+from mace_smile.model.element_axes import ElementAxis
 from mace_smile.physics.electrostatics import COULOMB_CONSTANT, Electrostatics
 from mace_smile.physics.parameters import CoulombParameters
 
@@ -44,6 +45,7 @@ class HiddenCharges(torch.nn.Module):
     :param width: of the hidden layer.
     """
 
+    element_axes = (ElementAxis("element_charges.weight", 1),)
     columns: torch.Tensor
 
     def __init__(
@@ -82,6 +84,8 @@ class Hardness(torch.nn.Module):
     :param smearing: width of the Gaussian charge whose energy with itself it starts with, in A.
     """
 
+    element_axes = (ElementAxis("relative", 0),)
+
     def __init__(self, n_elements: int, smearing: float) -> None:
         super().__init__()
         self.initial = 2.0 * COULOMB_CONSTANT / (math.sqrt(2.0 * math.pi) * smearing)
@@ -103,6 +107,8 @@ class DipoleHardness(torch.nn.Module):
     :param n_elements: number of chemical elements of the model.
     :param smearing: width of the Gaussian dipole whose energy with itself it starts with, in A.
     """
+
+    element_axes = (ElementAxis("relative", 0),)
 
     def __init__(self, n_elements: int, smearing: float) -> None:
         super().__init__()
@@ -234,6 +240,11 @@ class LongRange(torch.nn.Module):
             return index, torch.zeros((0, 3), dtype=positions.dtype, device=positions.device)
         index, shifts = data["edge_index"], data["shifts"]
         if self.has_second_list:
+            if self.edge_index_key not in data:
+                raise ValueError(
+                    "this model has a neighbour list of its own for charges, which MACE's tools do "
+                    "not make: use SmileCalculator, mace_smile_eval_configs or mace_smile_export"
+                )
             index = data[self.edge_index_key]
             unit_shifts = data[self.unit_shifts_key].unsqueeze(1)
             shifts = torch.bmm(unit_shifts, cells[data["batch"][index[0]]]).squeeze(1)

@@ -20,6 +20,7 @@ from e3nn import o3
 from e3nn.util.jit import compile_mode
 
 from mace_smile.model.edge_vectors import irrep_columns
+from mace_smile.model.element_axes import ElementAxis
 
 
 @compile_mode("script")
@@ -39,6 +40,11 @@ class NeighbourVectors(torch.nn.Module):
 
     # TorchScript sees `Final` in the class itself only, not in a base class.
     __constants__ = ["has_feature_vectors", "channels", "normalization"]
+    element_axes = (
+        ElementAxis("vector_elements.weight", 1),
+        ElementAxis("sender_weights.weight", 1),
+        ElementAxis("gates.weight", 1, are_last=True),
+    )
     vector_columns: torch.Tensor
     scalar_columns: torch.Tensor
     sender_columns: torch.Tensor

@@ -18,6 +18,7 @@ from torchpme.prefactors import eV_A
 
 from mace_smile.model.edge_tensors import EdgeTensorHead
 from mace_smile.model.edge_vectors import layer_irreps
+from mace_smile.model.element_axes import ElementAxis
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.response import ResponseHeads
 
@@ -35,6 +36,8 @@ class PolarizabilityHead(EdgeTensorHead):
     :param r_max: cutoff of the neighbours in A.
     :param avg_num_neighbors: normalisation of the sums over neighbours.
     """
+
+    element_axes = (*EdgeTensorHead.element_axes, ElementAxis("element_polarizabilities", 0))
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from e3nn import o3
 from e3nn.util.jit import compile_mode
 
 from mace_smile.model.edge_vectors import irrep_columns
+from mace_smile.model.element_axes import ElementAxis
 
 
 @compile_mode("script")
@@ -46,6 +47,7 @@ class ScreeningHead(torch.nn.Module):
     :param channels: width of the hidden layer.
     """
 
+    element_axes = (ElementAxis("element_factors", 0),)
     columns: torch.Tensor
 
     def __init__(self, layers: List[o3.Irreps], n_elements: int, channels: int) -> None:

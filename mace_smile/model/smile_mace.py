@@ -13,6 +13,7 @@ with charges that are zero it returns the energies, forces and stresses of the M
 for bit.
 """
 
+import warnings
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -115,6 +116,8 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
                 "they would lack the electrostatic part; use finite differences of the forces, "
                 "or an exported model in LAMMPS"
             )
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            self.tell_of_given_charges(data)
         positions = data["positions"]
         cell = data["cell"]
         had_gradients = torch.is_grad_enabled()
@@ -255,6 +258,19 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a stored model, upgrading older formats and refusing newer ones."""
-        check_command()
         guard_converters()
-        super().__setstate__(upgrade(state))  # type: ignore[no-untyped-call]
+        state = upgrade(state)
+        options: SmileOptions = state["options"]
+        check_command(options.given_charges_key is not None or options.second_cutoff is not None)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+
+    @torch.jit.unused
+    def tell_of_given_charges(self, data: Dict[str, torch.Tensor]) -> None:
+        """Warn where the model was trained with given charges and a tool gives none."""
+        key = self.options.given_charges_key
+        if key is not None and "given_mask" not in data:
+            warnings.warn(
+                f"the model was trained with given charges '{key}', which MACE's tools do not "
+                "pass on: all charges are predicted; use mace_smile.calculator.SmileCalculator",
+                stacklevel=2,
+            )

@@ -25,8 +25,19 @@ _NOT_FUSED = (
 _LAMMPS = (
     "this interface lacks the electrostatics of a SmileMACE; mace_smile_export writes it for LAMMPS"
 )
+_TRAIN = (
+    "mace_run_train does not know the heads of a SmileMACE; start from it with "
+    "mace_smile_run_train --foundation_model"
+)
+_INPUTS = (
+    "mace_eval_configs gives a SmileMACE no given charges and no neighbour list of its charges, "
+    "which this one needs; use mace_smile_eval_configs"
+)
+#: A command that lacks inputs of some models.
+POORER = "mace_eval_configs"
 #: Names of commands, and what to say.
 REFUSED = {
+    "mace_run_train": _TRAIN,
     "mace_select_head": _ALL_HEADS,
     "select_head.py": _ALL_HEADS,
     "mace_cueq_to_e3nn": _PLAIN,
@@ -40,12 +51,16 @@ REFUSED = {
 }
 
 
-def check_command() -> None:
+def check_command(needs_more_inputs: bool) -> None:
     """Refuse to be loaded by a command of MACE that cannot use the model.
 
+    :param needs_more_inputs: whether the model has given charges, or a neighbour list of its own.
     :raises SystemExit: with a sentence, which ends that command.
     """
-    reason = REFUSED.get(Path(sys.argv[0]).name) if sys.argv else None
+    command = Path(sys.argv[0]).name if sys.argv else ""
+    reason = REFUSED.get(command)
+    if needs_more_inputs and command == POORER:
+        reason = _INPUTS
     if reason is not None:
         raise SystemExit(f"error: {reason}")
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from mace.tools.torch_tools import default_dtype
 
 from mace_smile.errors import UserError
 from mace_smile.model.long_range import Hardness, LongRange
@@ -30,8 +31,9 @@ def _from_1(state: dict[str, Any]) -> dict[str, Any]:
     modules = dict(state["_modules"])
     if modules.pop("electrostatics", None) is not None:
         r_max = state["_buffers"]["r_max"]
-        long_range = LongRange(options.coulomb_parameters(float(r_max)), has_second_list=False)
-        modules["long_range"] = long_range.to(dtype=r_max.dtype, device=r_max.device)
+        with default_dtype(r_max.dtype):
+            long_range = LongRange(options.coulomb_parameters(float(r_max)), has_second_list=False)
+        modules["long_range"] = long_range.to(device=r_max.device)
     flags = {
         "has_learned_readout": False,
         "has_hidden_charges": False,

@@ -31,6 +31,8 @@ class Subject:
         self.dtype = model.r_max.dtype
         self.device = model.r_max.device
         self.receptive_field = float(model.r_max) * int(model.num_interactions)
+        #: The self-test is one of the last head, as evaluations are.
+        self.head = model.heads[-1]
         self.z_table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
         self.keys = input_keys(model.options)
         self.settings = StructureSettings.of_model(
@@ -65,7 +67,11 @@ class Subject:
         :param order: of the response to the field; None is the highest there is.
         """
         return SmileCalculator(
-            self.model, electric_field=field, device=str(self.device), field_order=order
+            self.model,
+            electric_field=field,
+            device=str(self.device),
+            field_order=order,
+            head=self.head,
         )
 
     def batch(self, atoms: ase.Atoms) -> Batch:
@@ -81,6 +87,7 @@ class Subject:
                 self.keys,
                 self.model.heads,
                 self.settings,
+                self.head,
             )
         batch = torch_geometric.Batch.from_data_list([data])
         return dict(batch.to(self.device).to_dict())

@@ -89,7 +89,14 @@ def _converted(backbone: torch.nn.Module, convert: Callable[..., Any]) -> Any:
     device = next(backbone.parameters()).device
     result: torch.nn.Module = convert(backbone, device=device).to(device)
     source = dict(backbone.named_parameters())
-    _check_complete(source, dict(result.named_parameters()))
+    # MACE makes a parameter of a foundation model's radial basis, which is a buffer elsewhere.
+    names = source.keys() | dict(result.named_parameters()).keys()
+    _check_complete(
+        *(
+            {name: value for name, value in one.state_dict().items() if name in names}
+            for one in (backbone, result)
+        )
+    )
     trained = {_module_of(name) for name, value in source.items() if value.requires_grad}
     for name, value in result.named_parameters():
         value.requires_grad_(_module_of(name) in trained)

@@ -3,12 +3,15 @@
 import argparse
 import importlib.util
 import json
+from pathlib import Path
 
 from mace_smile.errors import UserError
 from mace_smile.model.files import check_device
 from mace_smile.training.acceleration_checks import check_acceleration
 from mace_smile.training.flags import LABEL_KEYS
+from mace_smile.training.head_checks import check_heads
 from mace_smile.training.input_files import check_files
+from mace_smile.training.literals import is_number, read_weights
 from mace_smile.training.number_checks import check_numbers
 from mace_smile.training.ranks import check_ranks
 
@@ -47,6 +50,15 @@ def check_mace_flags(args: argparse.Namespace) -> None:
             raise UserError(
                 f"--{name} has no effect here: it belongs to MACE's dipole models; use --{ours}"
             )
+    if not args.name or Path(args.name).name != args.name:
+        raise UserError(f"--name is '{args.name}' but must be part of the name of a file")
+    if args.use_so3:
+        raise UserError("--use_so3 True is an option MACE 0.3.16 cannot build; leave it out")
+    if args.lbfgs and args.optimizer != "adam":
+        raise UserError(
+            f"--optimizer {args.optimizer} has no effect beside --lbfgs, which replaces it; leave "
+            "one of the two out"
+        )
     check_acceleration(args)
     check_device(args.device)
     check_numbers(args)
@@ -54,6 +66,14 @@ def check_mace_flags(args: argparse.Namespace) -> None:
     if args.scheduler not in SCHEDULERS:
         raise UserError(f"--scheduler is {args.scheduler} but must be {' or '.join(SCHEDULERS)}")
     _check_learning_rates(args.lr_params_factors)
+    try:
+        read_weights(args.config_type_weights)
+    except ValueError as error:
+        raise UserError(
+            f"--config_type_weights cannot be used ({error}); give a dictionary such as "
+            "'{\"Default\": 1.0}' of weights that are not negative"
+        ) from error
+    check_heads(args)
     for package, wanted in (
         ("schedulefree", args.optimizer == "schedulefree"),
         ("wandb", args.wandb),
@@ -67,16 +87,24 @@ def _check_learning_rates(text: str) -> None:
     """Refuse factors of learning rates that cannot be read, or belong to no group."""
     try:
         factors = json.loads(text)
-        unknown = set(factors) - set(LEARNING_RATE_FACTORS)
-    except (ValueError, TypeError) as error:
+        if not isinstance(factors, dict):
+            raise ValueError("it is none")
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"--lr_params_factors is {text!r} but must be a dictionary in JSON ({error})"
         ) from error
+    unknown = set(factors) - set(LEARNING_RATE_FACTORS)
     if unknown:
         raise UserError(
             f"--lr_params_factors has {', '.join(sorted(unknown))} but only "
             f"{', '.join(LEARNING_RATE_FACTORS)} have an effect"
         )
+    for name, factor in factors.items():
+        if not is_number(factor) or factor < 0:
+            raise UserError(
+                f"--lr_params_factors has {factor!r} for {name} but must have a number, zero or "
+                "positive"
+            )
 
 
 def fill_label_keys(args: argparse.Namespace) -> None:

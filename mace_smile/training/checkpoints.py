@@ -6,6 +6,7 @@ takes its name when it is complete, so no kill leaves half a file.
 """
 
 import argparse
+import os
 import pickle
 import re
 import zipfile
@@ -20,8 +21,9 @@ from mace_smile.atomic_write import complete_or_absent
 from mace_smile.errors import UserError
 from mace_smile.model.graph_code import ForeignContent
 from mace_smile.model.options import SmileOptions
-from mace_smile.model.pickles import KnownPickle
+from mace_smile.model.pickles import KnownPickle, is_script
 from mace_smile.training.acceleration_checks import wants_cuequivariance
+from mace_smile.training.checkpoint_content import check_content
 
 #: Flags of MACE that change its model without changing the shape of a weight.
 FLAGS_OF_MACE = (
@@ -34,6 +36,24 @@ FLAGS_OF_MACE = (
     "interaction_first",
     "gate",
     "avg_num_neighbors",
+    "apply_cutoff",
+    "use_reduced_cg",
+    "use_so3",
+    "use_agnostic_product",
+    "optimizer",
+)
+#: Flags that come back with the state of the optimizer and its schedulers, whatever is given.
+FLAGS_OF_OPTIMIZER = (
+    "lr",
+    "lr_params_factors",
+    "weight_decay",
+    "amsgrad",
+    "beta",
+    "swa_lr",
+    "scheduler",
+    "lr_factor",
+    "scheduler_patience",
+    "lr_scheduler_gamma",
 )
 #: Names of weights in a message; the rest is counted.
 MOST_NAMES = 4
@@ -132,15 +152,16 @@ def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     """Content of a checkpoint or restart file.
 
     :param trust: run whatever code the file holds.
-    :raises UserError: when it cannot be read, or holds more than checkpoints do.
+    :raises UserError: when it cannot be read, or holds more or less than checkpoints do.
     """
     module: Any = pickle if trust else KnownPickle
     try:
         _check_sums(path)
+        if is_script(path):
+            raise ValueError("it is a compiled model")
         content: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=False, pickle_module=module
         )
-        missing = {"model", "optimizer", "lr_scheduler"} - set(content)
     except ForeignContent as error:
         raise UserError(
             f"the checkpoint '{path}' {error}: loading it may run the code of whoever made it. If "
@@ -152,8 +173,7 @@ def read_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
             f"the checkpoint '{path}' cannot be read ({type(error).__name__}: {reason}); remove it "
             "to continue from an older one, or train anew with --overwrite"
         ) from error
-    if missing:
-        raise UserError(f"the checkpoint '{path}' lacks {', '.join(sorted(missing))}; remove it")
+    check_content(path, content)
     return content
 
 
@@ -186,6 +206,26 @@ def flags_of_model(args: argparse.Namespace, options: SmileOptions) -> dict[str,
         elif name != "training_labels":
             values[name] = value
     return values
+
+
+def flags_of_optimizer(args: argparse.Namespace) -> dict[str, str]:
+    """Flags that a restart does not change, with their values in words."""
+    return {name: str(getattr(args, name)) for name in FLAGS_OF_OPTIMIZER}
+
+
+def conditions_of_validation(args: argparse.Namespace, n_train: int, n_valid: int) -> str:
+    """What a validation loss depends on beside the loss: MACE adds up the means of batches.
+
+    :param n_train: frames of the training files, of which a fraction may be validated.
+    :param n_valid: frames of the validation files.
+    """
+    files = f"{args.valid_file} ({n_valid} frames)"
+    fraction = f"{args.valid_fraction} of {n_train} frames"
+    return (
+        f"validated on {files if args.valid_file else fraction} in batches of "
+        f"{args.valid_batch_size} on {os.environ.get('WORLD_SIZE', '1')} ranks; weights "
+        f"{args.config_type_weights}; {'L-BFGS' if args.lbfgs else args.optimizer}"
+    )
 
 
 def check_flags_fit(path: Path, checkpoint: dict[str, Any], flags: Mapping[str, str]) -> None:

@@ -1,16 +1,15 @@
 """Checks of the data sets as a whole: elements, isolated-atom energies, numbers of frames."""
 
 import argparse
-import ast
-import json
-from pathlib import Path
 
 from ase.data import chemical_symbols
 
 from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
-from mace_smile.training.input_files import head_setting, heads_of, read_statistics, replays
+from mace_smile.training.input_files import head_setting, heads_of, replays
+from mace_smile.training.literals import read_elements, read_energies
+from mace_smile.training.statistics_files import read_statistics
 from mace_smile.training.survey import TEST, TRAIN, VALID, Frame, Survey
 
 #: Values of --E0s that ask the foundation model.
@@ -42,8 +41,8 @@ def _model_elements(args: argparse.Namespace, survey: Survey) -> set[int]:
     """Elements the model will know."""
     if args.atomic_numbers is not None:
         try:
-            return set(ast.literal_eval(args.atomic_numbers))
-        except (ValueError, SyntaxError, TypeError) as error:
+            return read_elements(args.atomic_numbers)
+        except ValueError as error:
             raise UserError(
                 f"--atomic_numbers is '{args.atomic_numbers}' but must be a list such as [1, 8]"
             ) from error
@@ -52,7 +51,7 @@ def _model_elements(args: argparse.Namespace, survey: Survey) -> set[int]:
         statistics = head_setting(args, head, "statistics_file")
         frames = [frame for frame in survey.frames if frame.head == head and not frame.is_isolated]
         of_head = [frame for frame in frames if frame.role != TEST]
-        known |= _elements(of_head) if statistics is None else read_statistics(statistics)
+        known |= _elements(of_head) if statistics is None else read_statistics(statistics).elements
     replayed = [frame for frame in survey.select(TRAIN) if frame.head == "pt_head"]
     return known | _elements(replayed)
 
@@ -152,15 +151,11 @@ def _check_all_have_energies(frames: list[Frame]) -> None:
 def _elements_of_text(text: str) -> set[int]:
     """Elements in a dictionary of isolated-atom energies, or in a JSON file of one."""
     try:
-        if text.endswith(".json"):
-            content = json.loads(Path(text).read_text(encoding="utf-8"))
-        else:
-            content = ast.literal_eval(text)
-        return {int(z) for z in content}
-    except (ValueError, SyntaxError, TypeError) as error:
+        return set(read_energies(text))
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"--E0s is '{text}' but must be a dictionary from atomic number to energy in eV, a "
-            "JSON file of one, or average"
+            f"JSON file of one, or average ({error})"
         ) from error
 
 

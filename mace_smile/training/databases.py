@@ -7,6 +7,8 @@ keys: MACE's own, and our defaults.
 
 import contextlib
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,14 @@ LMDB_INFO = {
     quantities.POLARIZABILITY: quantities.BY_NAME[quantities.POLARIZABILITY].key,
     quantities.POLARIZATION: "REF_polarization",
 }
+#: Reads each page of an LMDB file.
+_READ_LMDB = """
+import sys, zlib, lmdb
+with lmdb.open(sys.argv[1], subdir=False, readonly=True, lock=False) as file:
+    with file.begin(buffers=True) as content:
+        for key, value in content.cursor():
+            zlib.crc32(value)
+"""
 
 
 def lmdb_keys() -> KeySpecification:
@@ -151,8 +161,27 @@ def _read_hdf5(path: str) -> Iterator[Configuration]:
             yield from (dataset[number] for number in range(len(dataset)))
 
 
+def _check_lmdb(file: Path) -> None:
+    """Read an LMDB file in another process.
+
+    LMDB maps a file into memory and trusts it: one that is cut off or damaged ends the process
+    that reads it, without an exception.
+
+    :raises ValueError: when it cannot be read.
+    """
+    command = [sys.executable, "-c", _READ_LMDB, str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        reason = ended.stderr.strip().splitlines()[-1:] if ended.returncode > 0 else []
+        raise ValueError(f"{file.name} is cut off or damaged" + "".join(f": {r}" for r in reason))
+
+
 def _read_lmdb(path: str) -> Iterator[Configuration]:
     """Configurations of LMDB files, as MACE's data set makes them."""
+    for one in map(Path, path.split(":")):
+        for file in sorted(one.iterdir()) if one.is_dir() else [one]:
+            if file.suffix in LMDB_SUFFIXES:
+                _check_lmdb(file)
     dataset = AseDBDataset(config={"src": path.split(":")})
     defaults = KeySpecification.from_defaults()
     for number in dataset.ids:

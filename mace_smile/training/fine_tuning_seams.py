@@ -25,6 +25,20 @@ def with_lora_in_backbone(inject_loras: Callable[..., Any], plan: TrainingPlan) 
     return inject
 
 
+def with_kept_head(from_config: Callable[..., Any], plan: TrainingPlan) -> Any:
+    """Where all heads of the energy stay, frames belong to one of those, not to one of the run."""
+    if plan.start is None or not plan.start.keeps_energy or plan.start.head is None:
+        return staticmethod(from_config)
+    index = plan.start.heads.index(plan.start.head)
+
+    def from_config_of_head(*args: Any, **named: Any) -> Any:
+        data = from_config(*args, **named)
+        data.head = torch.tensor(index, dtype=torch.long)
+        return data
+
+    return staticmethod(from_config_of_head)
+
+
 class NoTerms(torch.nn.Module):
     """In place of MACE's loss, whose terms no parameter would change."""
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mace_smile.model.pickles import read_pickle
 from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training.flag import LEARNED_VALUE
 from mace_smile.training.flags import FLAGS
+from mace_smile.training.head_checks import check_foundation_head
 from mace_smile.training.requirements import Requirement
 
 #: Usual names of foundation models, and what MACE calls them.
@@ -30,6 +31,8 @@ ALIASES = {
 #: Names of MACE's organic models, and the sizes its loader wants.
 ORGANIC = {f"{size}_off": size for size in ("small", "medium", "large")}
 OMOL = "mace_omol"
+#: The head in which MACE replays frames of an earlier training.
+REPLAYED_HEAD = "pt_head"
 #: Options that are numbers, or learned.
 LEARNABLE = ("susceptibility", "given_susceptibility", "screening_value")
 
@@ -44,6 +47,10 @@ class Start:
     """Options of the model that were not given on the command line, and are as they were."""
     keeps_energy: bool = False
     """Whether its energy stays as it is, to the last bit (`--freeze 7`)."""
+    head: str | None = None
+    """Its head that the frames of the run belong to; None where that must be said."""
+    warnings: tuple[str, ...] = ()
+    """Lines for the log."""
 
     @property
     def options(self) -> SmileOptions:
@@ -56,6 +63,11 @@ class Start:
     def backbone(self) -> torch.nn.Module:
         """The MACE itself."""
         return self.model.backbone if isinstance(self.model, SmileMACE) else self.model
+
+    @property
+    def heads(self) -> list[str]:
+        """Its heads of the energy."""
+        return heads_of_model(self.model)
 
     @property
     def r_max(self) -> float:
@@ -71,8 +83,8 @@ class Start:
 def find_start(args: argparse.Namespace) -> Start | None:
     """Load the foundation model of a run, and take over the options of a SmileMACE.
 
-    :param args: changed: usual names become those of MACE, and options that were not given those
-        of the model.
+    :param args: changed: usual names become those of MACE, the head the one MACE would take, and
+        options that were not given those of the model.
     :return: None without ``--foundation_model``.
     :raises UserError: for a model that cannot be found, read or used.
     """
@@ -86,9 +98,21 @@ def find_start(args: argparse.Namespace) -> Start | None:
             f"--foundation_model '{args.foundation_model}' holds a {type(model).__name__} but "
             "charges need a ScaleShiftMACE, as --model MACE and ScaleShiftMACE train them"
         )
+    check_foundation_head(args.foundation_head, start.backbone)
+    own = [name for name in start.heads if name != REPLAYED_HEAD] or start.heads
+    known = args.foundation_head or (own[0] if len(own) == 1 else None)
+    if len(start.heads) > 1:
+        args.foundation_head = args.foundation_head or own[0]
+    inherited: frozenset[str] = frozenset()
     if isinstance(model, SmileMACE):
-        return Start(model, inherit_options(args, model.options, model.scale_value()))
-    return start
+        inherited = inherit_options(args, model.options, model.scale_value())
+    return replace(start, inherited=inherited, head=known)
+
+
+def heads_of_model(model: torch.nn.Module) -> list[str]:
+    """Heads of the energy of a MACE; old files do not name their only one."""
+    heads: Any = getattr(model, "heads", None)
+    return list(heads or ["Default"])
 
 
 def load_foundation(name: str, trust: bool = False) -> Any:

@@ -1,20 +1,19 @@
 """Files of the training and of each head: which they are, and what must be given with them."""
 
 import argparse
-import ast
-import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
 from mace_smile.errors import UserError
 from mace_smile.training.databases import (
-    COMMAND,
     check_database,
     is_database,
     is_lmdb,
     sets_of_folder,
 )
+from mace_smile.training.literals import read_literal
+from mace_smile.training.statistics_files import check_statistics
 
 #: Replay data that MACE downloads by itself.
 DOWNLOADED = ("mp", "omat", "matpes_pbe", "matpes_r2scan")
@@ -68,8 +67,8 @@ def heads_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     if args.heads is None:
         return {}
     try:
-        heads = ast.literal_eval(args.heads) if isinstance(args.heads, str) else args.heads
-    except (ValueError, SyntaxError) as error:
+        heads = read_literal(args.heads) if isinstance(args.heads, str) else args.heads
+    except ValueError as error:
         raise UserError(f"--heads cannot be read as a dictionary: {error}") from error
     if not isinstance(heads, dict) or not all(isinstance(head, dict) for head in heads.values()):
         raise UserError("--heads must be a dictionary from the name of a head to its settings")
@@ -103,28 +102,10 @@ def check_files(args: argparse.Namespace) -> None:
             _check_test_sets(args, head, files)
             statistics = head_setting(args, head, "statistics_file")
             if statistics is not None:
-                read_statistics(statistics)
+                # A foundation model brings its own cutoff.
+                check_statistics(statistics, args.r_max if args.foundation_model is None else None)
         if any(is_database(path) for path in files["train_file"]):
             _check_training_database(args, head, files)
-
-
-def read_statistics(path: str) -> set[int]:
-    """Elements in a statistics file of MACE's preparation of data.
-
-    :raises UserError: for a file that is none.
-    """
-    wanted = ("atomic_energies", "atomic_numbers", "avg_num_neighbors", "mean", "std")
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        missing = [name for name in wanted if name not in content]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        return {int(number) for number in ast.literal_eval(content["atomic_numbers"])}
-    except (OSError, ValueError, SyntaxError, TypeError) as error:
-        raise UserError(
-            f"--statistics_file '{path}' cannot be used ({error}); give the statistics.json that "
-            f"{COMMAND} --compute_statistics writes"
-        ) from error
 
 
 def _check_test_sets(args: argparse.Namespace, head: str, files: dict[str, list[str]]) -> None:

@@ -2,13 +2,15 @@
 
 MACE's ``--freeze 7`` trains nothing of the MACE. With a foundation model that means here that its
 energies, forces and stresses stay as they are, to the last bit: the model itself is the backbone
-(MACE would build a new one, of the elements of the data), and charges that are in the energy of a
-SmileMACE stay too. Neither energies nor forces then need to be computed in training.
+(MACE would build a new one, of the elements of the data and of one head), and charges that are in
+the energy of a SmileMACE stay too. Neither energies nor forces then need to be computed in
+training.
 """
 
 import argparse
 import copy
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +20,10 @@ from mace_smile import quantities
 from mace_smile.errors import UserError
 from mace_smile.model.options import SmileOptions
 from mace_smile.model.smile_mace import SmileMACE
-from mace_smile.training.foundation import Start
+from mace_smile.training.foundation import Start, heads_of_model
 from mace_smile.training.input_files import heads_of
+
+logger = logging.getLogger(__name__)
 
 #: From this value on MACE's --freeze trains nothing of the MACE.
 WHOLE = 7
@@ -62,6 +66,11 @@ def keep_energy(args: argparse.Namespace, start: Start | None) -> Start | None:
         )
     if args.E0s not in (None, "foundation"):
         raise UserError(f"--E0s has no effect here: {reason}; leave it out")
+    if start.head is None:
+        raise UserError(
+            f"the foundation model has the heads {', '.join(start.heads)}, all of which stay; say "
+            "by --foundation_head which of them the energies of the frames belong to"
+        )
     if args.charge_head is None and not start.options.has_charges:
         args.charge_head = "none"  # the energy asks for none
     if not start.options.has_electrostatics:
@@ -72,8 +81,17 @@ def keep_energy(args: argparse.Namespace, start: Start | None) -> Start | None:
             )
         args.electrostatics = "none" if args.charge_head != "none" else None
     args.E0s, args.multiheads_finetuning, args.foundation_model_elements = "foundation", False, True
-    args.default_dtype = str(start.model.get_buffer("r_max").dtype).removeprefix("torch.")
-    return dataclasses.replace(start, keeps_energy=True)
+    args.scaling = "no_scaling"  # statistics of the energies belong to a MACE that is not used
+    precision = str(start.model.get_buffer("r_max").dtype).removeprefix("torch.")
+    warnings = start.warnings
+    if args.default_dtype != precision:
+        warnings = (
+            *warnings,
+            f"{reason}, and its precision: the run and its model have {precision}, whatever "
+            f"--default_dtype says (here {args.default_dtype})",
+        )
+    args.default_dtype = precision
+    return dataclasses.replace(start, keeps_energy=True, warnings=warnings)
 
 
 def check_kept_options(start: Start, options: SmileOptions) -> None:
@@ -119,7 +137,10 @@ def make_kept_model(foundation: torch.nn.Module, options: SmileOptions) -> Smile
     """
     copied: Any = copy.deepcopy(foundation)
     is_ours = isinstance(copied, SmileMACE)
+    copied.heads = heads_of_model(copied)
     model = SmileMACE(copied.backbone if is_ours else copied, options)
+    if len(model.heads) > 1:
+        logger.info("All heads of the foundation model stay: %s", ", ".join(model.heads))
     if is_ours and options.has_electrostatics:
         model.long_range = copied.long_range
     for parameter in model.backbone.parameters():

@@ -127,11 +127,31 @@ def check_labels(config: Configuration) -> None:
             raise UserError(f"config_{name}_weight is {value!r} but must be a number") from error
         has_axes = name in (quantities.DIPOLE, quantities.POLARIZATION)
         shapes_of_weight = ((), (3,)) if has_axes else ((),)
-        if weight.shape not in shapes_of_weight or not (weight >= 0).all():
+        if weight.shape not in shapes_of_weight or not is_weight(weight):
             raise UserError(
                 f"config_{name}_weight is {value!r} but must be one number, zero or positive"
                 + (", or three" if has_axes else "")
             )
+
+
+def is_weight(values: np.ndarray) -> bool:
+    """Whether numbers can be weights."""
+    return bool(np.isfinite(values).all() and (values >= 0).all())
+
+
+def check_config_weight(value: Any) -> None:
+    """Check the weight of a whole structure, as a file has it.
+
+    :raises UserError: when it is no number, or negative.
+    """
+    try:
+        weight = np.asarray(value, dtype=float)
+        fits = not weight.shape and is_weight(weight)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        text = np.asarray(value).tolist()
+        raise UserError(f"config_weight is {text!r} but must be one number, zero or positive")
 
 
 def complete_labels(config: Configuration, settings: LabelSettings) -> Configuration:

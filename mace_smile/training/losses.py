@@ -226,10 +226,11 @@ class WithExtraTerms(torch.nn.Module):
         self, ref: Any, pred: dict[str, torch.Tensor], ddp: bool | None = None
     ) -> torch.Tensor:
         """Sum of MACE's loss and the terms, shape ``()``."""
-        loss = self.base_loss(ref=ref, pred=pred, ddp=ddp)
-        for term in self.terms:
-            loss = loss + term(ref=ref, pred=pred, ddp=ddp)
+        # Some losses of MACE take None for a single rank, others look whether there are several.
         on_ranks = is_ddp_enabled() if ddp is None else ddp
+        loss = self.base_loss(ref=ref, pred=pred, ddp=on_ranks)
+        for term in self.terms:
+            loss = loss + term(ref=ref, pred=pred, ddp=on_ranks)
         return loss + zero_of(pred) if on_ranks else loss
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ from mace_smile.training.preparation import (
     with_forked_processes,
     write_databases,
 )
+from mace_smile.training.stage_checks import check_stages
 from mace_smile.training.substitution import Seam, substituted
 from mace_smile.training.wandb_entries import with_extra_entries
 
@@ -47,6 +48,7 @@ def with_cuequivariance(
 SEAMS: tuple[Seam, ...] = (
     Seam("mace.cli.run_train", "update_keyspec_from_kwargs", seams.with_label_keys),
     Seam("mace.data.AtomicData", "from_config", seams.with_labels),
+    Seam("mace.data.AtomicData", "from_config", fine_tuning_seams.with_kept_head),
     Seam("mace.data.lmdb_dataset", "config_from_atoms", database_seams.with_lmdb_keys),
     Seam("mace.data", "HDF5Dataset", database_seams.with_joined_files),
     Seam("mace.cli.run_train", "get_files_with_suffix", database_seams.with_test_sets),
@@ -73,6 +75,7 @@ SEAMS: tuple[Seam, ...] = (
     Seam("mace.tools.checkpoint.CheckpointIO", "load_latest", restart_seams.with_restart_file),
     Seam("mace.cli.run_train", "init_distributed", rank_seams.with_group_on_cpu),
     Seam("mace.cli.run_train", "DDP", rank_seams.with_cpu_models),
+    Seam("mace.tools.train", "take_step_lbfgs", rank_seams.with_whole_gradient),
     Seam("mace.cli.run_train", "configure_model", rank_seams.with_mean_of_all),
     Seam("mace.cli.run_train", "get_avg_num_neighbors", rank_seams.with_neighbors_of_all),
     Seam("torch", "save", restart_seams.with_complete_models),
@@ -116,8 +119,10 @@ def train(args: argparse.Namespace) -> None:
     args.enable_cueq = args.only_cueq = False  # MACE would refuse the model; the seams convert it
     if args.restart_latest:
         plan.progress.load(args)
+    check_stages(args, plan.progress.start_epoch or 0)
     with extended_mace(plan), as_sentences(plan.progress):
         run(args)
+        plan.progress.finish()
 
 
 def prepare(args: argparse.Namespace) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Models, sums and MACE's training script take a second to import; flags need none
 import argparse
 import difflib
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mace.tools.arg_parser import build_default_arg_parser, build_preprocess_arg_parser
 
@@ -45,4 +45,27 @@ def _with_sentences(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         raise UserError(f"{message} (on the command line or in the file of --config){hint}")
 
     parser.error = refuse  # type: ignore[method-assign]
+    _refuse_strange_keys(parser)
     return parser
+
+
+def _refuse_strange_keys(parser: Any) -> None:
+    """Let the parser refuse keys of YAML files that are no text, in place.
+
+    :param parser: of configargparse, or of argparse, which reads no files.
+    """
+    reader = getattr(parser, "_config_file_parser", None)
+    if reader is None:
+        return
+    read = reader.parse
+
+    def parse(stream: Any) -> Any:
+        items = read(stream)
+        strange = [key for key in items if not isinstance(key, str)]
+        if strange:
+            raise UserError(
+                f"the file of --config has the key {strange[0]!r} but keys must be names of flags"
+            )
+        return items
+
+    reader.parse = parse

@@ -1,7 +1,6 @@
 """Numbers and lists among MACE's flags that MACE takes as they are, and stops at much later."""
 
 import argparse
-import ast
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from e3nn.o3 import Irreps
 
 from mace_smile.errors import UserError
+from mace_smile.training.literals import read_literal
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Range:
 
     def __str__(self) -> str:
         """For messages."""
+        if math.isinf(self.lowest):
+            return "a finite number"
         lower = f"above {self.lowest:g}" if self.is_open else f"at least {self.lowest:g}"
         return lower if math.isinf(self.highest) else f"{lower} and at most {self.highest:g}"
 
@@ -36,13 +38,18 @@ class Range:
 POSITIVE = Range(is_open=True)
 COUNT = Range(1)
 NOT_NEGATIVE = Range()
+FINITE = Range(-math.inf)
 RANGES: dict[str, Range] = {
-    **dict.fromkeys(("lr_scheduler_gamma", "r_max", "huber_delta"), POSITIVE),
+    **dict.fromkeys(
+        ("lr_scheduler_gamma", "r_max", "huber_delta", "std", "avg_num_neighbors"), POSITIVE
+    ),
+    **dict.fromkeys(("mean", "lora_alpha"), FINITE),
     **dict.fromkeys(
         (
             "batch_size",
             "valid_batch_size",
             "max_num_epochs",
+            "start_swa",
             "eval_interval",
             "patience",
             "num_channels",
@@ -50,6 +57,8 @@ RANGES: dict[str, Range] = {
             "num_radial_basis",
             "num_cutoff_basis",
             "correlation",
+            "lora_rank",
+            "num_samples_pt",
         ),
         COUNT,
     ),
@@ -64,6 +73,8 @@ RANGES: dict[str, Range] = {
             "clip_grad",
             "scheduler_patience",
             "plot_frequency",
+            "weight_pt_head",
+            "real_pt_data_ratio_threshold",
             *(
                 f"{stage}{name}_weight"
                 for stage in ("", "swa_")
@@ -107,7 +118,7 @@ def _is_irreps(text: str) -> bool:
 def _is_list_of_counts(text: Any) -> bool:
     """Whether a text is a list of positive whole numbers."""
     try:
-        values = ast.literal_eval(text) if isinstance(text, str) else text
+        values = read_literal(text) if isinstance(text, str) else text
         return all(isinstance(value, int) and value > 0 for value in values)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, TypeError):
         return False

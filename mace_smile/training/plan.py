@@ -15,7 +15,12 @@ from mace_smile.training.acceleration_checks import (
 )
 from mace_smile.training.argument_checks import check_mace_flags, fill_label_keys
 from mace_smile.training.arguments import options_from_args
-from mace_smile.training.checkpoints import flags_of_model, restart_file
+from mace_smile.training.checkpoints import (
+    conditions_of_validation,
+    flags_of_model,
+    flags_of_optimizer,
+    restart_file,
+)
 from mace_smile.training.data_checks import check_data
 from mace_smile.training.dipole_plan import check_dipoles, scale_is_known
 from mace_smile.training.electrostatics_checks import backbone_cutoff, check_electrostatics
@@ -30,6 +35,7 @@ from mace_smile.training.plan_notes import (
 )
 from mace_smile.training.polarizability_labels import check_polarizability
 from mace_smile.training.progress import Progress
+from mace_smile.training.ranks import check_frames_of_ranks
 from mace_smile.training.screening_plan import (
     check_screening,
     sampled_files,
@@ -40,6 +46,7 @@ from mace_smile.training.screening_plan import (
 )
 from mace_smile.training.survey import (
     TRAIN,
+    VALID,
     Survey,
     labels_not_asked_for,
     survey_files,
@@ -78,10 +85,15 @@ class TrainingPlan:
     """Whether a checkpoint is kept of every epoch, better or not."""
     knows_scale: bool = True
     """Whether the data tell the scale of learned charges apart from the susceptibility."""
-    keeps_energy: bool = False
-    """Whether energies, forces and stresses stay those of the foundation model."""
+    start: Start | None = None
+    """The model the run starts from."""
     uses_cuequivariance: bool = False
     """Whether the backbone is trained in its version of cuEquivariance."""
+
+    @property
+    def keeps_energy(self) -> bool:
+        """Whether energies, forces and stresses stay those of the foundation model."""
+        return self.start is not None and self.start.keeps_energy
 
     def terms(self, stage_two: bool = False) -> list[Term]:
         """Terms of the loss in the first or the second stage."""
@@ -122,6 +134,8 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
     labels = _label_settings(args, options, r_max)
     survey = survey_files(args, labels)
     check_data(args, survey, options)
+    n_train, n_valid = len(survey.select(TRAIN)), len(survey.select(VALID))
+    check_frames_of_ranks(n_train, n_valid or int(args.valid_fraction * n_train))
     if start is not None:
         check_elements(args, start, set().union(*(frame.elements for frame in survey.frames)))
         check_kept_options(start, options)
@@ -141,29 +155,34 @@ def plan_training(args: argparse.Namespace, start: Start | None = None) -> Train
     labels = with_order(args, survey, labels)
     weights = with_order_noted(weights, labels)
     trained = [term.name for term in weights]
-    drifting: tuple[str, ...] = ()
+    of_start: tuple[str, ...] = ()
     if start is not None:
         check_trained(start, trained)
-        drifting = drifting_heads(start, options, trained)
+        of_start = (*start.warnings, *drifting_heads(start, options, trained))
     check_dipoles(args, options, survey, trained, None if start is None else start.options)
     return TrainingPlan(
         options=dataclasses.replace(
             options, training_labels=_trained_labels(args, survey, trained, start)
         ),
         labels=labels,
-        progress=Progress(restart_file(args), flags_of_model(args, options)),
+        progress=Progress(
+            restart_file(args),
+            flags_of_model(args, options),
+            flags_of_optimizer(args),
+            conditions_of_validation(args, n_train, n_valid),
+        ),
         weights=tuple(weights),
         summary=(*summary(args, survey, weights, labels), *sampled_files(survey)),
         warnings=(
             *warnings,
-            *drifting,
+            *of_start,
             *net_charges(survey),
             *unknown_total_charges(survey, labels),
             *unlikely_sizes(args, survey),
         ),
         saves_all_checkpoints=args.save_all_checkpoints,
         knows_scale=scale_is_known(options, survey, trained),
-        keeps_energy=start is not None and start.keeps_energy,
+        start=start,
         uses_cuequivariance=wants_cuequivariance(args),
     )
 

@@ -67,3 +67,30 @@ def with_neighbors_of_all(average: Callable[..., Any], plan: TrainingPlan) -> Ca
         return float(average(head_configs, args, of_all_frames(train_loader), device))
 
     return get_avg_num_neighbors
+
+
+def with_whole_gradient(take_step: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
+    """Steps of L-BFGS have the gradient of the loss of all ranks.
+
+    MACE adds the losses of the ranks, each divided by the number of all frames, while
+    ``DistributedDataParallel`` takes the mean of their gradients: a line search would be misled.
+    """
+
+    def take_step_of_all(**named: Any) -> Any:
+        if named["distributed"]:
+            named["loss_fn"] = WholeGradient(named["loss_fn"])
+        return take_step(**named)
+
+    return take_step_of_all
+
+
+class WholeGradient:
+    """A loss with its value, and a gradient as many times as large as there are ranks."""
+
+    def __init__(self, loss_fn: torch.nn.Module) -> None:
+        self.loss_fn = loss_fn
+
+    def __call__(self, **named: Any) -> torch.Tensor:
+        """The loss of this rank, shape ``()``."""
+        loss: torch.Tensor = self.loss_fn(**named)
+        return loss.detach() + torch.distributed.get_world_size() * (loss - loss.detach())

@@ -13,9 +13,9 @@ VARIABLES = {
 
 
 def check_ranks(args: argparse.Namespace) -> None:
-    """Refuse processes that would not know of each other.
+    """Refuse processes that would not know of each other, or of what one of them decides.
 
-    :raises UserError: with the command that starts them.
+    :raises UserError: with the command that starts them, or the flag to change.
     """
     remedy = (
         "start the processes with torchrun --nproc_per_node=2 -m mace_smile.cli.run_train ... "
@@ -36,3 +36,31 @@ def check_ranks(args: argparse.Namespace) -> None:
             f"--distributed with --launcher {args.launcher} finds no {', '.join(missing)} in the "
             f"environment; {remedy}"
         )
+    has_stage_two = args.swa or args.start_swa is not None
+    if has_stage_two and args.patience < start_of_stage_two(args) < args.max_num_epochs:
+        raise UserError(
+            f"--patience {args.patience} may end the first stage before epoch "
+            f"{start_of_stage_two(args)}, where stage two starts, which MACE tells one rank alone: "
+            "with --distributed give a larger --patience, or no stage two"
+        )
+
+
+def start_of_stage_two(args: argparse.Namespace) -> int:
+    """The epoch at which stage two starts, by MACE's default where none is given."""
+    if args.start_swa is not None:
+        return int(args.start_swa)
+    return max(1, int(args.max_num_epochs) // 4 * 3)
+
+
+def check_frames_of_ranks(n_train: int, n_valid: int) -> None:
+    """Refuse fewer frames than ranks: MACE leaves out what does not fill all of them.
+
+    :raises UserError: with both numbers.
+    """
+    n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    for name, number in (("train on", n_train), ("validate on", n_valid)):
+        if number < n_ranks:
+            raise UserError(
+                f"there are {number} frames to {name} but {n_ranks} ranks, each of which needs "
+                "one: start fewer ranks, or give more frames"
+            )

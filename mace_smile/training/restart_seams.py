@@ -3,12 +3,14 @@
 See :mod:`~mace_smile.training.progress` for what they add to MACE's way.
 """
 
+import argparse
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mace_smile.atomic_write import UNFINISHED, complete_or_absent
+from mace_smile.training.checkpoint_content import copies, load_average, rehearse
 from mace_smile.training.checkpoints import write_atomically
 from mace_smile.training.plan import TrainingPlan
 
@@ -29,7 +31,7 @@ def with_complete_checkpoints(save: Callable[..., Any], plan: TrainingPlan) -> C
         result = {
             "loss": plan.progress.loss[is_stage_two],
             "validation_loss": plan.progress.validation_loss,
-            "flags": plan.progress.flags,
+            **plan.progress.common(plan.progress.model),
         }
         write_atomically({**checkpoint, **result}, path)
         for leftover in path.parent.glob(f"{UNFINISHED}{self.tag}_*"):
@@ -74,17 +76,23 @@ def with_stored_average(average: Callable[..., Any], plan: TrainingPlan) -> Call
         ema = average(*args, **named)
         restart = plan.progress.restart
         if restart is not None and restart["ema"] is not None:
-            ema.load_state_dict(restart["ema"])
+            load_average(plan.progress.path, restart["ema"], ema)
         return ema
 
     return make_average
 
 
 def with_known_scheduler(scheduler: Callable[..., Any], plan: TrainingPlan) -> Callable[..., Any]:
-    """The scheduler of the learning rate goes into the restart file."""
+    """The scheduler of the learning rate goes into the restart file.
 
-    def make_scheduler(*args: Any, **named: Any) -> Any:
-        plan.progress.lr_scheduler = scheduler(*args, **named)
+    That of a run that is continued is tried with its optimizer before MACE loads it.
+    """
+
+    def make_scheduler(optimizer: Any, args: argparse.Namespace) -> Any:
+        if plan.progress.source is not None:
+            tried = copies(optimizer, plan.progress.model, args)
+            rehearse(*plan.progress.source, tried, lambda one: scheduler(one, args))
+        plan.progress.lr_scheduler = scheduler(optimizer, args)
         return plan.progress.lr_scheduler
 
     return make_scheduler
@@ -96,6 +104,7 @@ def with_stored_progress(
     """The state before each epoch goes into the restart file."""
 
     def store_and_train(**named: Any) -> Any:
+        plan.progress.check_start(named["epoch"])
         generator = named["data_loader"].generator
         plan.progress.continue_sampling(generator)
         if not named["rank"]:

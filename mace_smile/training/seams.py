@@ -66,16 +66,17 @@ def with_charges(configure_model: Callable[..., Any], plan: TrainingPlan) -> Cal
         backbone, output_args = configure_model(
             args, train_loader, atomic_energies, foundation, *others, **named
         )
+        source = model_foundation
         try:
-            if plan.keeps_energy:
-                assert model_foundation is not None
-                model = make_kept_model(model_foundation, plan.options)
+            if plan.start is not None and plan.start.keeps_energy:
+                source = plan.start.model  # with all its heads
+                model = make_kept_model(source, plan.options)
             else:
                 model = SmileMACE(backbone, plan.options)
         except ValueError as error:
             raise as_flags(error) from error
-        if isinstance(model_foundation, SmileMACE):
-            copy_heads(model, model_foundation)
+        if isinstance(source, SmileMACE):
+            copy_heads(model, source)
         if not (args.lora or plan.uses_cuequivariance):  # their parameters come later
             plan.progress.check_model(model)
         plan.progress.model = model
@@ -89,11 +90,11 @@ def with_head_parameters(
 ) -> Callable[..., Any]:
     """Seam 4: one more group of parameters, ``charge_heads``, with all but the backbone's.
 
-    Of the backbone MACE chooses: it leaves out the radial basis of a foundation model, for example.
+    Those of the backbone are MACE's choice.
     """
 
     def get_all_params_options(args: argparse.Namespace, model: torch.nn.Module) -> dict[str, Any]:
-        options: dict[str, Any] = get_params_options(args, model)
+        options: dict[str, Any] = get_params_options(args, model.backbone)
         groups = options["params"]
         for group in groups:
             group["params"] = list(group["params"])
@@ -114,13 +115,19 @@ def with_head_parameters(
     return get_all_params_options
 
 
+#: Where MACE has parameters that it does not train.
+LEFT_OUT = "backbone.radial_embedding."
+
+
 def _is_ours(name: str) -> bool:
     """Whether a parameter belongs to our heads and not to the MACE they are built on."""
     return not name.startswith("backbone.")
 
 
 def check_each_parameter_once(model: torch.nn.Module, groups: list[dict[str, Any]]) -> None:
-    """Make sure that the optimizer sees every trainable parameter of ours once, of MACE's at most.
+    """Make sure that the optimizer sees every trainable parameter once.
+
+    MACE leaves out the radial basis, which it makes trainable in a foundation model.
 
     :raises RuntimeError: naming those it does not.
     """
@@ -129,7 +136,7 @@ def check_each_parameter_once(model: torch.nn.Module, groups: list[dict[str, Any
         f"{name} ({counts[id(parameter)]} times)"
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
-        and counts[id(parameter)] not in ((1,) if _is_ours(name) else (0, 1))
+        and counts[id(parameter)] not in ((0, 1) if name.startswith(LEFT_OUT) else (1,))
     ]
     if wrong:
         raise RuntimeError(f"the optimizer must hold each parameter once, not {', '.join(wrong)}")
@@ -142,7 +149,7 @@ def with_extra_terms(get_loss_fn: Callable[..., Any], plan: TrainingPlan) -> Cal
         plan.log()
         of_mace = NoTerms() if plan.keeps_energy else get_loss_fn(*args, **named)
         loss = WithExtraTerms(of_mace, plan.terms())
-        plan.progress.loss[False] = repr(loss)
+        plan.progress.set_loss(False, loss)
         return loss
 
     return get_loss_with_terms
@@ -157,7 +164,7 @@ def with_extra_terms_in_stage_two(
         swa, swas = get_swa(*args, **named)
         of_mace = NoTerms() if plan.keeps_energy else swa.loss_fn
         swa.loss_fn = WithExtraTerms(of_mace, plan.terms(stage_two=True))
-        plan.progress.loss[True] = repr(swa.loss_fn)
+        plan.progress.set_loss(True, swa.loss_fn)
         logger.info("Loss of stage two: %s", swa.loss_fn)
         return swa, swas
 

@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import sys
+import types
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -28,18 +31,17 @@ class Runs:
         return self.call
 
 
-def store(tmp_path: Path, content, **settings) -> Path:
+def store(tmp_path: Path, content) -> Path:
     path = tmp_path / "foreign.model"
-    torch.save(content, path, **settings)
+    torch.save(content, path)
     return path
 
 
-@pytest.mark.parametrize("is_zip", [True, False])
-def test_a_command_in_a_model_does_not_run(tmp_path, is_zip):
+def test_a_command_in_a_model_does_not_run(tmp_path):
     sign = tmp_path / "it_ran"
     model = make_model()
     model.extra = Runs(os.mkdir, str(sign))
-    path = store(tmp_path, model, _use_new_zipfile_serialization=is_zip)
+    path = store(tmp_path, model)
     with pytest.raises(UserError, match=r"asks for posix.mkdir.*--trust") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
@@ -96,24 +98,81 @@ def test_code_in_a_graph_does_not_run(tmp_path):
         read_pickle(store(tmp_path, [Runs(function, body, imports)]))
 
 
+#: Bodies of functions of x and y, and whole sources.
+SOURCES = [
+    "import os",
+    "torch.load('a')",
+    "return torch.load",
+    "return torch.load('a')",
+    "return torch.functional.einsum.__globals__",
+    "return x.__class__",
+    "return x.save('a')",
+    "return self.x",
+    "return self.reshape(x)",
+    "return self",
+    "return eval('1')",
+    "return z",
+    "torch = x",
+    "self = x",
+    "__name = x",
+    "torch.einsum = x",
+    "x[0] = y",
+    "x, y = y",
+    "x += y",
+    "x: int = y",
+    "del x",
+    "global x",
+    "return",
+    "pass",
+    "return x + y",
+    "return 9 ** 9 ** 9",
+    "return x if x else y",
+    "return [a for a in x]",
+    "return (lambda: 1)()",
+    "return f'{x}'",
+    "return b'a'",
+    "return 1j",
+    "return -x",
+    "return x[0]",
+    "return torch.einsum(*x)",
+    "return torch.einsum('a', **x)",
+    "return torch.einsum(torch)",
+    "return (x := y)",
+    "return x.reshape.__func__(y)",
+    "return x.reshape(torch.load('a'))",
+    "return torch.einsum('a', x, out=torch.load)",
+    "if x: return y",
+    "for x in y: return y",
+    "with x: return y",
+    "def forward(self): return eval",
+    "yield x",
+    "await x",
+]
+WHOLE_SOURCES = [
+    "",
+    "this is no code",
+    "import os",
+    "x = 1",
+    "def forward(x): return x",
+    "def forward(self, torch): return torch",
+    "def forward(self, *x): return x",
+    "def forward(self, **x): return x",
+    "def forward(self, *, x): return x",
+    "def forward(self, x, /): return x",
+    "def forward(self, x=eval('1')): return x",
+    "def forward(self, x: eval('1')): return x",
+    "def forward(self) -> eval('1'): return 1",
+    "def other(self): return 1",
+    "async def forward(self): return 1",
+    "@eval\ndef forward(self): return 1",
+    "def forward(self): return 1\nimport os",
+    "def forward(self): return 1\ndef forward(self): return 2",
+    "class forward: pass",
+]
+
+
 @pytest.mark.parametrize(
-    "source",
-    [
-        "import os\n",
-        "from torch import hub as einsum\n",
-        "from torch.hub import load\n",
-        "import torch as math\n",
-        "print(1)\n",
-        "torch.load('a')\n",
-        "torch.functional.einsum.__globals__\n",
-        "torch = 1\n",
-        "torch.einsum = eval\n",
-        "def forward(self, x=eval('1')): pass\n",
-        "@eval\ndef forward(self): pass\n",
-        "(lambda: 1)()\n",
-        "[a for a in b]\n",
-        "this is no code",
-    ],
+    "source", [*(f"def forward(self, x, y):\n    {line}\n" for line in SOURCES), *WHOLE_SOURCES]
 )
 def test_source_code_that_does_more_than_multiply_is_refused(source):
     with pytest.raises(ForeignContent, match="source code"):
@@ -122,11 +181,11 @@ def test_source_code_that_does_more_than_multiply_is_refused(source):
 
 def test_source_code_of_a_contraction_is_allowed():
     check_graph_code(
-        "NoneType = type(None)\nimport torch\nfrom math import inf\nfrom torch import device\n"
-        "import torch.fx._pytree as fx_pytree\n"
-        "def forward(self, x, y):\n"
+        "\n\n\ndef forward(self, x, y):\n"
         "    einsum = torch.functional.einsum('ab,bc->ac', x, y);  x = y = None\n"
-        "    return torch.functional.tensordot(einsum, y, dims = ((1,), (0,)), out = None)\n"
+        "    dot = torch.functional.tensordot(einsum, einsum, dims = ((1,), (0,)), out = None)\n"
+        "    permute = dot.permute(1, -1);  dot = None\n"
+        "    return permute\n    "
     )
 
 
@@ -140,6 +199,29 @@ def test_models_of_mace_and_ours_load(tmp_path, make):
 @pytest.mark.parametrize("gate", [torch.tanh, torch.abs, torch.nn.functional.silu])
 def test_activation_functions_of_mace_load(tmp_path, gate):
     assert read_pickle(store(tmp_path, [gate])) == [gate]
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_model_stored_for_cuequivariance_is_refused_with_how_to_convert_it(
+    tmp_path, monkeypatch, trust
+):
+    package = types.ModuleType("cuequivariance_torch")
+    package.Linear = type("Linear", (torch.nn.Linear,), {"__module__": package.__name__})
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    model = make_backbone()
+    model.node_embedding.linear = package.Linear(1, 1)
+    path = store(tmp_path, model)
+    with pytest.raises(UserError, match="foreign.model': .*`mace_cueq_to_e3nn MODEL") as caught:
+        read_pickle(path, trust=trust)
+    assert "--trust" not in str(caught.value)
+
+
+def test_graphs_of_old_versions_of_torch_load(tmp_path):
+    function, (body, imports) = symbolic_trace(lambda x: x).__reduce__()
+    body = {**body, **{name: OrderedDict() for name in ("_parameters", "_buffers", "_modules")}}
+    body["code"] = body.pop("_code")
+    (graph,) = read_pickle(store(tmp_path, [Runs(function, body, imports)]))
+    assert graph(3) == 3
 
 
 def test_what_is_no_pickle_is_refused_without_trust_and_with_it(tmp_path):

@@ -72,6 +72,31 @@ def test_commands_that_cannot_use_our_files_say_what_can(tmp_path, command, monk
     load_model(path)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"given_charges_key": "given", "given_mask_key": "mask"},
+        {"coulomb_terms": "full", "coulomb_cutoff": 3.0, "electrostatics": "ewald"},
+    ],
+    ids=["given charges", "neighbour list"],
+)
+@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+def test_inputs_that_tools_of_mace_do_not_give_are_missed(tmp_path, monkeypatch, options):
+    path = tmp_path / "small.model"
+    torch.save(make_model("4x0e", 1, **options), path)
+    atoms = STRUCTURES["open"]()
+    atoms.calc = MACECalculator(str(path), default_dtype="float64")
+    if "given_mask_key" in options:
+        with pytest.warns(UserWarning, match=r"given charges 'given'.*SmileCalculator"):
+            atoms.get_potential_energy()
+    else:
+        with pytest.raises(ValueError, match=r"neighbour list of its own.*SmileCalculator"):
+            atoms.get_potential_energy()
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/mace_eval_configs"])
+    with pytest.raises(SystemExit, match="error: .*mace_smile_eval_configs"):
+        torch.load(path, weights_only=False)
+
+
 def test_a_command_of_mace_ends_with_the_sentence(tmp_path):
     path = tmp_path / "small.model"
     torch.save(make_model("4x0e", 1), path)

@@ -233,3 +233,21 @@ def test_training_with_cuequivariance_stores_what_it_trained(tmp_path, precision
         errors.append(forces - atoms.arrays["REF_forces"])
     error = np.sqrt(np.mean(np.concatenate(errors) ** 2))
     assert error == pytest.approx(best["rmse_f"], rel=1e-8 if precision == "float64" else 1e-4)
+
+
+@quiet
+@needs_packages
+def test_a_foundation_model_starts_with_the_loss_it_has_without(tmp_path):
+    write(tmp_path, frames(6))
+    run(tmp_path, "--screening=uncoupled", "--max_num_epochs=1")
+    foundation = tmp_path / "water.model"
+    losses = []
+    for flag in ("--enable_cueq=False", "--enable_cueq=True"):
+        directory = tmp_path / flag
+        directory.mkdir()
+        write(directory, frames(6))
+        flags = ("--max_num_epochs=1", "--E0s=foundation", "--multiheads_finetuning=False", flag)
+        run(directory, f"--foundation_model={foundation}", *flags)
+        losses.append(validation(directory)[0]["loss"])
+        load_model(directory / "water.model")
+    assert losses[1] == pytest.approx(losses[0], rel=1e-10)

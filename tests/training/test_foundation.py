@@ -16,124 +16,62 @@ from mace.modules.lora import (
 )
 from mace.tools.scripts_utils import get_params_options
 
-from helpers import make_backbone, make_batch, make_model, open_water
+from foundations import (
+    OUTPUTS,
+    SHORT,
+    outputs_of,
+    store,
+    tune,
+    tuned_args,
+    two_heads,
+)
+from helpers import make_backbone, make_model
 from mace_smile.errors import UserError
-from mace_smile.model import smile_mace
-from mace_smile.model.files import load_model
 from mace_smile.model.options import SmileOptions
-from mace_smile.model.smile_mace import SmileMACE
 from mace_smile.training import foundation
 from mace_smile.training.fine_tuning_seams import with_lora_in_backbone
 from mace_smile.training.foundation import ALIASES, find_start, inherit_options
-from mace_smile.training.kept_energy import make_kept_model
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.plan import TrainingPlan
 from mace_smile.training.progress import Progress
 from mace_smile.training.seams import with_head_parameters
 from training_data import frames, parse, run_arguments, write
 
-SHORT = ("--name=tuned", "--max_num_epochs=1", "--valid_fraction=0.5")
 LORA = (LoRADenseLinear, LoRAFCLayer, LoRAO3Linear)
-OUTPUTS = ("energy", "forces", "stress")
 
 
-def store(directory: Path, model: torch.nn.Module, name: str = "foundation.model") -> Path:
-    torch.save(model, directory / name)
-    return directory / name
-
-
-def tuned_args(directory, model, *flags):
-    """Arguments of a run from a model, without the energies of isolated atoms."""
-    path = store(directory, model)
-    write(directory, frames(4))
-    args = parse(directory, *SHORT, f"--foundation_model={path}", *flags)
-    if not any(flag.startswith("--E0s") for flag in flags):
-        args.E0s = None
-    return args
-
-
-def tune(directory, model, *flags) -> SmileMACE:
-    run_arguments(tuned_args(directory, model, *flags))
-    torch.set_default_dtype(torch.float64)
-    return load_model(directory / "tuned.model")
-
-
-def outputs_of(model, dtype=None):
-    """Outputs of a model, once its compiled parts are warm: their first calls round otherwise."""
-    torch.set_default_dtype(dtype or model.r_max.dtype)
-    try:
-        for _ in range(3):
-            batch = make_batch([open_water()], as_smile(model))
-            outputs = model(batch, compute_stress=True)
-    finally:
-        torch.set_default_dtype(torch.float64)
-    return outputs
-
-
-def as_smile(model):
-    """For batches: a plain MACE with options of ours."""
-    return SimpleNamespace(
-        atomic_numbers=model.atomic_numbers,
-        r_max=model.r_max,
-        options=SmileOptions(charge_head="none", electrostatics="none"),
-    )
-
-
-def test_a_frozen_mace_gains_born_charges_and_keeps_its_energy(tmp_path, monkeypatch):
-    dtype = torch.float32
-    backbone = make_backbone().to(dtype)  # knows neon, which the frames do not contain
-    asked = []
-    get_outputs = smile_mace.get_outputs
-
-    def recorded(**named):
-        if named["training"]:
-            asked.append(named["compute_force"])
-        return get_outputs(**named)
-
-    monkeypatch.setattr(smile_mace, "get_outputs", recorded)
-    tuned = tune(tmp_path, backbone, "--freeze=7", "--screening=uncoupled", "--charge_head=local")
-    assert asked
-    assert not any(asked)
-    before, after = outputs_of(backbone), outputs_of(tuned)
-    for name in OUTPUTS:
-        assert after[name].dtype == dtype
-        assert torch.equal(before[name], after[name]), name
-    assert not tuned.options.has_electrostatics
-    assert (after["born_effective_charges"].abs() > 0).any()
-    start = make_kept_model(backbone, tuned.options)
-    new = dict(tuned.charge_heads.named_parameters())
-    assert any(not torch.equal(p, new[name]) for name, p in start.charge_heads.named_parameters())
-
-
-def test_a_model_of_ours_gains_a_head_and_keeps_those_it_has(tmp_path):
-    model = make_model(electrostatics="none", dipole_head="local", susceptibility=0.3)
-    labelled = frames(4)
-    for atoms in labelled:
-        atoms.info["REF_polarizability"] = [0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1]
-        del atoms.info["REF_dipole"], atoms.arrays["REF_becs"]
-    args = tuned_args(tmp_path, model, "--freeze=7", "--polarizability_head=local")
-    write(tmp_path, labelled)
-    run_arguments(args)
-    torch.set_default_dtype(torch.float64)
-    tuned = load_model(tmp_path / "tuned.model")
-    assert tuned.options.has_polarizability
-    assert (tuned.options.susceptibility, tuned.options.screening) == (0.3, "uncoupled")
-    for name, parameter in model.charge_heads.named_parameters():
-        assert torch.equal(parameter, tuned.charge_heads.get_parameter(name)), name
-    before, after = outputs_of(model), outputs_of(tuned)
-    for name in (*OUTPUTS, "charges", "macro_dipole", "born_effective_charges"):
-        assert torch.equal(before[name], after[name]), name
-
-
-def test_charges_that_are_in_the_energy_stay(tmp_path):
-    model = make_model(screening="none", smearing=1.2)
-    kept = make_kept_model(model, SmileOptions(smearing=1.2, screening="uncoupled"))
-    free = {name for name, p in kept.named_parameters() if p.requires_grad}
-    assert free
-    assert all("born_effective_charges" in name for name in free)
-    args = tuned_args(tmp_path, model, "--freeze=7", "--screening=uncoupled", "--smearing=1.5")
-    with pytest.raises(UserError, match="--smearing would change the energy of the foundation"):
+@pytest.mark.parametrize("freeze", [(), ("--freeze=7", "--screening=uncoupled")])
+def test_a_head_the_foundation_model_lacks_is_refused(tmp_path, freeze):
+    args = tuned_args(tmp_path, two_heads(), "--E0s=foundation", *freeze, "--foundation_head=no")
+    with pytest.raises(UserError, match="--foundation_head is 'no' but .* mol, solid"):
         run_arguments(args)
+
+
+def test_the_head_that_is_not_replayed_is_that_of_the_frames(tmp_path):
+    model = two_heads()
+    model.heads = ["pt_head", "Default"]
+    store(tmp_path, model)
+    args = parse(tmp_path, f"--foundation_model={tmp_path}/foundation.model")
+    assert find_start(args).head == "Default"
+    assert args.foundation_head == "Default"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
+def test_frames_are_replayed_beside_labels_of_ours(tmp_path):
+    """Of two heads of the foundation model one is taken over, for replayed frames without ours."""
+    replayed = frames(4)
+    for atoms in replayed:
+        del atoms.info["REF_dipole"], atoms.arrays["REF_becs"]
+    write(tmp_path, replayed, "replay.xyz")
+    flags = (f"--pt_train_file={tmp_path}/replay.xyz", "--E0s=foundation", "--screening=uncoupled")
+    heads = ("--foundation_head=solid", "--force_mh_ft_lr=True")
+    tuned = tune(tmp_path, two_heads(), *flags, *heads, "--multiheads_finetuning=True")
+    assert tuned.heads == ["pt_head", "Default"]
+    assert tuned.atomic_numbers.tolist() == [1, 8]
+    assert torch.equal(
+        tuned.backbone.atomic_energies_fn.atomic_energies, torch.tensor([[-1.5, -1.0]] * 2)
+    )
 
 
 def test_lora_is_in_the_mace_alone_and_is_merged():

@@ -50,6 +50,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "eval_interval": (f"{XYZ} --eval_interval=2 --max_num_epochs=3",),
     "freeze": (f"{XYZ} --freeze=3",),
     "lr_params_factors": (f'{XYZ} --lr_params_factors={{"interactions_lr_factor":0.1}}',),
+    "embedding_specs": (
+        f"{XYZ} --embedding_specs={{'total_charge':{{'type':'continuous','per':'graph',"
+        "'in_dim':1,'emb_dim':4}} --use_embedding_readout=True",
+    ),
     "config_type_weights": (f"{XYZ} --config_type_weights={{'open':0.5,'bulk':2.0}}",),
     "float32": (f"{XYZ} --default_dtype=float32",),
     "isolated_atoms": ("--train_file=with_isolated.xyz",),
@@ -110,7 +114,7 @@ OPTIONAL = {
 QUICK = {
     *("stage_two_and_ema", "restart_latest", "patience", "ExponentialLR", "lbfgs", "clip_grad"),
     *("loss_weighted", "loss_universal", "heads", "hdf5", "lmdb", "naive_fine_tuning"),
-    *("multihead_fine_tuning", "lora", "enable_cueq", "dry_run", "wandb"),
+    *("embedding_specs", "multihead_fine_tuning", "lora", "enable_cueq", "dry_run", "wandb"),
 }
 PARAMETERS = [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 

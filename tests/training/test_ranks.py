@@ -10,6 +10,7 @@ import torch.multiprocessing
 from helpers import make_model
 from mace_smile.errors import UserError
 from mace_smile.training.losses import zero_of
+from mace_smile.training.ranks import VARIABLES, check_frames_of_ranks
 from ranks import backward, batch_of, one_rank
 from training_data import SMALL, frames, log_of, parse, run, run_arguments, validation, write
 
@@ -43,10 +44,19 @@ def test_every_parameter_has_a_gradient_whatever_is_labelled():
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port")
-FLAGS = "--screening=global --max_num_epochs=3 --loss=weighted --ema --charges_weight=0 --lr=0.01"
+FLAGS = "--screening=global --max_num_epochs=3 --charges_weight=0 --lr=0.01"
 
 
-def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--loss=weighted --ema",
+        pytest.param("--loss=huber --start_swa=2", marks=pytest.mark.slow),
+        pytest.param("--loss=universal --lbfgs", marks=pytest.mark.slow),
+    ],
+)
+def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path, flags):
+    flags = (*FLAGS.split(), *flags.split())
     structures = frames(8)
     for atoms in structures[1::3]:  # a rank may see no label of ours
         del atoms.info["REF_dipole"], atoms.arrays["REF_becs"], atoms.arrays["REF_charges"]
@@ -60,7 +70,7 @@ def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path):
         port = str(free.getsockname()[1])
     command = [sys.executable, *TORCHRUN, port, "-m", "mace_smile.cli.run_train", "--name=water"]
     command += [f"--train_file={tmp_path}/two/train.xyz", f"--work_dir={tmp_path}/two", *SMALL]
-    command += [valid, *FLAGS.split(), "--distributed", "--launcher=torchrun", "--device=cpu"]
+    command += [valid, *flags, "--distributed", "--launcher=torchrun", "--device=cpu"]
     ended = subprocess.run(
         command,
         capture_output=True,
@@ -69,7 +79,7 @@ def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path):
         timeout=580,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    run(tmp_path / "one", valid, *FLAGS.split(), "--batch_size=4")
+    run(tmp_path / "one", valid, *flags, "--batch_size=4")
     two, one = validation(tmp_path / "two"), validation(tmp_path / "one")
     assert [entry["epoch"] for entry in two] == [None, 0, 1, 2]
     for ours, theirs in zip(two, one, strict=True):
@@ -84,6 +94,22 @@ def test_torchrun_trains_as_one_rank_with_twice_the_batch(tmp_path):
     ]
     for name, values in weights[0].items():
         torch.testing.assert_close(weights[1][name], values, rtol=1e-6, atol=1e-9)
+
+
+def test_stage_two_that_one_rank_would_begin_alone_is_refused(tmp_path, monkeypatch):
+    write(tmp_path, frames(4))
+    flags = "--distributed --launcher=torchrun --start_swa=5 --max_num_epochs=8 --patience=4"
+    for name in VARIABLES["torchrun"]:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(UserError, match="--patience 4 may end the first stage before epoch 5"):
+        run_arguments(parse(tmp_path, *flags.split()))
+
+
+def test_fewer_frames_than_ranks_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_frames_of_ranks(2, 2)
+    with pytest.raises(UserError, match="there are 1 frames to validate on but 2 ranks"):
+        check_frames_of_ranks(8, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers import make_model
 from mace_smile.errors import UserError
 from mace_smile.model.files import load_model
 from mace_smile.model.options import SmileOptions
@@ -19,7 +21,7 @@ from mace_smile.training.checkpoints import (
 from mace_smile.training.labels import LabelSettings
 from mace_smile.training.mace_parser import build_parser
 from mace_smile.training.plan import TrainingPlan
-from mace_smile.training.progress import Progress
+from mace_smile.training.progress import Progress, mean_neighbors
 from mace_smile.training.restart_seams import with_complete_checkpoints, with_complete_models
 from training_data import SMALL, frames, log_of, run, validation, write
 
@@ -225,6 +227,7 @@ class Handler:
 def plan(tmp_path):
     progress = Progress(tmp_path / "water_restart.pt")
     progress.loss = {False: "loss", True: "loss of stage two"}
+    progress.model = make_model()
     return TrainingPlan(SmileOptions(), LabelSettings(), progress)
 
 
@@ -282,6 +285,63 @@ def test_a_worse_model_does_not_replace_a_better_one(tmp_path, plan, loss):
     assert names(tmp_path) == ["water_epoch-5.pt"]
 
 
+def test_models_are_compared_on_the_same_validation_frames_only(tmp_path):
+    flags = ("--screening=uncoupled", "--valid_fraction=0.5", "--lr=0.01")
+    write(tmp_path, frames(8))
+    run(tmp_path, *flags, "--valid_batch_size=4", "--max_num_epochs=2")
+    # MACE adds up the mean losses of the batches: four times the loss.
+    run(tmp_path, *flags, "--valid_batch_size=1", "--max_num_epochs=4", "--restart_latest")
+    assert checkpoints(tmp_path)[-1] == "water_run-1_epoch-3.pt"
+
+
+def test_a_loss_that_is_no_number_is_beaten_by_any_other(plan):
+    plan.progress.loss[False] = "loss"
+    for loss, improves in ((math.nan, True), (5.0, True), (6.0, False), (4.0, True)):
+        plan.progress.validation_loss = loss
+        assert plan.progress.improves(is_stage_two=False) is improves
+
+
+def test_the_optimizer_of_the_checkpoint_stays_and_the_log_says_so(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest", "--lr=0.5")
+    assert "--lr stays 0.001, and 0.5 is not used" in log_of(tmp_path)
+    with pytest.raises(UserError, match="--optimizer was adam and is now adamw"):
+        run(tmp_path, *FLAGS, "--max_num_epochs=3", "--restart_latest", "--optimizer=adamw")
+    run(tmp_path, *FLAGS, "--max_num_epochs=3", "--restart_latest", "--lbfgs")
+    assert load_model(tmp_path / "water.model") is not None
+
+
+def test_the_mean_number_of_neighbours_is_no_matter_of_the_frames_of_a_restart(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=1")
+    before = mean_neighbors(load_model(tmp_path / "water.model"))
+    more = frames(4)
+    for atoms in more:
+        atoms.positions[3:] += [3.0, 0.0, 0.0]
+    write(tmp_path, more)
+    run(tmp_path, *FLAGS, "--max_num_epochs=2", "--restart_latest")
+    model = load_model(tmp_path / "water.model")
+    assert mean_neighbors(model) == before
+    head = model.charge_heads["born_effective_charges"]
+    assert head.normalization == pytest.approx(before**-0.5)
+    assert f"Average number of neighbors: {before}, of the checkpoint" in log_of(tmp_path)
+
+
+def test_a_run_that_was_killed_after_its_last_epoch_repeats_it_as_it_was(tmp_path):
+    write(tmp_path, frames(4))
+    run(tmp_path, *FLAGS, "--max_num_epochs=3")
+    whole = validation(tmp_path)[-1]
+    path = tmp_path / "checkpoints" / "water_run-1_restart.pt"
+    state = torch.load(path, weights_only=False)
+    assert state["finished"]
+    torch.save({**state, "finished": False}, path)
+    assert checkpoints(tmp_path) == ["water_run-1_epoch-2.pt"]
+    run(tmp_path, *FLAGS, "--max_num_epochs=3", "--restart_latest")
+    again = validation(tmp_path)[-1]
+    assert (again["epoch"], again["loss"]) == (2, pytest.approx(whole["loss"], rel=1e-12))
+
+
 def test_restarts_keep_the_best_model(tmp_path):
     write(tmp_path, frames(4))
     opposite = frames(2)
@@ -335,11 +395,15 @@ def test_killed_run_is_continued_from_its_last_checkpoint(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     epoch = max(int(name.split("-")[-1].removesuffix(".pt")) for name in checkpoints(tmp_path))
-    before = [entry for entry in validation(tmp_path) if entry["epoch"] == epoch][-1]
+    before = {entry["epoch"]: entry["loss"] for entry in validation(tmp_path)}
     run(tmp_path, *FLAGS, f"--max_num_epochs={epoch + 3}", "--restart_latest")
-    entries = validation(tmp_path)[-4:]
-    assert [entry["epoch"] for entry in entries] == [None, epoch, epoch + 1, epoch + 2]
-    assert entries[0]["loss"] == pytest.approx(before["loss"], rel=1e-9)
+    epochs = [entry["epoch"] for entry in validation(tmp_path)]
+    restart = len(epochs) - epochs[::-1].index(None)
+    assert epochs[restart] in (epoch, epoch + 1)  # the one it was killed in
+    assert epochs[-1] == epoch + 2
+    again = validation(tmp_path)[restart]
+    if again["epoch"] in before:
+        assert again["loss"] == pytest.approx(before[again["epoch"]], rel=1e-9)
     load_model(tmp_path / "water.model")
 
 

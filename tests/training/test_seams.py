@@ -128,6 +128,14 @@ RECORDED = {
         "distributed_model: Optional[torch.nn.parallel.distributed.DistributedDataParallel] = "
         "None, rank: Optional[int] = 0) -> None",
     ),
+    "take_step_lbfgs": (
+        "mace.tools.train.train_one_epoch",
+        "(model: torch.nn.modules.module.Module, loss_fn: torch.nn.modules.module.Module, "
+        "data_loader: torch.utils.data.dataloader.DataLoader, optimizer: "
+        "torch.optim.optimizer.Optimizer, ema: Optional[torch_ema.ema.ExponentialMovingAverage], "
+        "output_args: Dict[str, bool], max_grad_norm: Optional[float], device: torch.device, "
+        "distributed: bool, rank: int) -> Tuple[float, Dict[str, Any]]",
+    ),
     "init_distributed": ("mace.cli.run_train.run", "(args)"),
     "get_avg_num_neighbors": (
         "mace.cli.run_train.run",
@@ -168,7 +176,10 @@ USED = {
     "mace.cli.run_train.run": {"run_e3nn_to_cueq", "run_cueq_to_e3nn", "DistributedSampler"},
 }
 #: Keywords by which MACE calls what a seam replaces.
-KEYWORDS = {"train_one_epoch": {"model", "data_loader", "optimizer", "epoch", "ema", "rank"}}
+KEYWORDS = {
+    "train_one_epoch": {"model", "data_loader", "optimizer", "epoch", "ema", "rank"},
+    "take_step_lbfgs": {"loss_fn", "distributed"},
+}
 VERSION = f"mace-torch {version('mace-torch')}"
 
 
@@ -237,7 +248,7 @@ def test_mace_uses_the_names_that_seams_rely_on(path):
 
 @pytest.mark.parametrize("name", KEYWORDS)
 def test_mace_calls_by_keywords(name):
-    source = inspect.getsource(find("mace.tools.train.train"))
+    source = inspect.getsource(find(RECORDED[name][0]))
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     call = next(node for node in calls if getattr(node.func, "id", "") == name)
     missing = KEYWORDS[name] - {keyword.arg for keyword in call.keywords}
