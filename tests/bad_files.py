@@ -24,7 +24,7 @@ NOT_TRAINED = {
     "nowhere": "there is no model file",
     "empty": "cannot be read as a model",
     "text": "cannot be read as a model",
-    "pickle": "cannot be read as a model",
+    "pickle": "is a plain pickle, or of a torch older than MACE",
     "dictionary": "holds a dict but a SmileMACE is wanted",
     "start": "cannot be read as a model",
     "half": "cannot be read as a model",

@@ -37,7 +37,7 @@ class KnownPickle:
         :raises UnpicklingError: for anything else.
         """
         if file.read(len(PICKLE)) == PICKLE:
-            raise ForeignContent("is in a format of torch that is older than MACE")
+            raise ForeignContent("is a plain pickle, or of a torch older than MACE")
         raise pickle.UnpicklingError("it was not written by torch.save")
 
 

@@ -268,7 +268,8 @@ class SmileMACE(ElectrostaticHeads, BackboneParts):
     def tell_of_given_charges(self, data: Dict[str, torch.Tensor]) -> None:
         """Warn where the model was trained with given charges and a tool gives none."""
         key = self.options.given_charges_key
-        if key is not None and "given_mask" not in data:
+        is_of_mace = "weight" in data  # an engine has given charges in the exported model
+        if key is not None and is_of_mace and "given_mask" not in data:
             warnings.warn(
                 f"the model was trained with given charges '{key}', which MACE's tools do not "
                 "pass on: all charges are predicted; use mace_smile.calculator.SmileCalculator",

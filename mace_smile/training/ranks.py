@@ -59,7 +59,7 @@ def check_frames_of_ranks(n_train: int, n_valid: int) -> None:
     """
     n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     for name, number in (("train on", n_train), ("validate on", n_valid)):
-        if number < n_ranks:
+        if n_ranks > 1 and number < n_ranks:
             raise UserError(
                 f"there are {number} frames to {name} but {n_ranks} ranks, each of which needs "
                 "one: start fewer ranks, or give more frames"
