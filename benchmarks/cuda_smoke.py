@@ -21,7 +21,7 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 from metatomic_ase import MetatomicCalculator
 from timing import print_header
-from water import water_cell
+from water import write_frames
 
 from mace_smile.calculator import SmileCalculator
 
@@ -40,19 +40,6 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--enable_cueq", action="store_true", help="train with cuEquivariance")
     return parser.parse_args()
-
-
-def write_frames(path: Path) -> None:
-    """Frames with random labels: what is learned does not matter here."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for seed in range(8):
-        atoms = water_cell(8, 6.5, seed)
-        atoms.info["REF_energy"] = -4.0 * len(atoms) / 3 + rng.normal(scale=0.1)
-        atoms.arrays["REF_forces"] = rng.normal(size=(len(atoms), 3))
-        atoms.arrays["REF_becs"] = rng.normal(size=(len(atoms), 9))
-        frames.append(atoms)
-    ase.io.write(path, frames, format="extxyz")
 
 
 def call(folder: Path, module: str, *flags: str) -> None:
@@ -105,7 +92,7 @@ def main() -> None:
         print(f"{precision}{', cuEquivariance' if args.enable_cueq else ''}:")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            write_frames(folder / "train.xyz")
+            write_frames(folder / "train.xyz", n_molecules=8, length=6.5)
             given = [*FLAGS.split(), f"--default_dtype={precision}", "--device=cuda"]
             call(folder, "run_train", *given, f"--enable_cueq={args.enable_cueq}")
             for device in ("cuda", "cpu"):

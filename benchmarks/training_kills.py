@@ -18,11 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import ase.io
 import numpy as np
 import torch
 from timing import print_header
-from water import water_cell
+from water import write_frames
 
 from mace_smile.model.files import load_model
 
@@ -43,19 +42,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=100, help="of the whole run (100)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     return parser.parse_args()
-
-
-def write_frames(path: Path) -> None:
-    """Frames with random labels: what is learned does not matter here."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for seed in range(8):
-        atoms = water_cell(4, 6.0, seed)
-        atoms.info["REF_energy"] = -4.0 * len(atoms) / 3 + rng.normal(scale=0.1)
-        atoms.arrays["REF_forces"] = rng.normal(size=(len(atoms), 3))
-        atoms.arrays["REF_becs"] = rng.normal(size=(len(atoms), 9))
-        frames.append(atoms)
-    ase.io.write(path, frames, format="extxyz")
 
 
 def validations(folder: Path) -> list[dict]:
@@ -136,7 +122,7 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_frames(folder / "train.xyz")
+        write_frames(folder / "train.xyz", n_molecules=4, length=6.0)
         most = 0
         for number in range(1, arguments.kills + 1):
             before = len(epochs_done(folder))
@@ -159,7 +145,7 @@ def main() -> None:
         left = sorted(path.name for path in folder.rglob(".incomplete.*"))
         whole = folder / "whole"
         whole.mkdir()
-        write_frames(whole / "train.xyz")
+        write_frames(whole / "train.xyz", n_molecules=4, length=6.0)
         check_ended(whole, start(whole, arguments.epochs).wait())
         difference = largest_difference(folder, whole)
     print(f"finished; epochs left out: {missing}; unfinished files: {left}")

@@ -1,7 +1,10 @@
-"""Water in periodic cells, as batches for models: the structures of the benchmarks."""
+"""Water in periodic cells, as batches for models or in files: structures of the benchmarks."""
+
+from pathlib import Path
 
 import ase
 import ase.build
+import ase.io
 import numpy as np
 import torch
 from mace.tools import AtomicNumberTable, torch_geometric
@@ -34,3 +37,19 @@ def make_batch(frames: list[ase.Atoms], r_max: float, device: str) -> dict[str, 
     """The batch dictionary of some structures, with neighbours within ``r_max`` in A."""
     data = [atomic_data(atoms, AtomicNumberTable(ELEMENTS), r_max) for atoms in frames]
     return torch_geometric.Batch.from_data_list(data).to(device).to_dict()
+
+
+def write_frames(path: Path, n_molecules: int, length: float) -> None:
+    """Eight cells with random labels, for trainings in which it does not matter what is learned.
+
+    :param length: of the cubic cells in A.
+    """
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in range(8):
+        atoms = water_cell(n_molecules, length, seed)
+        atoms.info["REF_energy"] = -4.0 * len(atoms) / 3 + rng.normal(scale=0.1)
+        atoms.arrays["REF_forces"] = rng.normal(size=(len(atoms), 3))
+        atoms.arrays["REF_becs"] = rng.normal(size=(len(atoms), 9))
+        frames.append(atoms)
+    ase.io.write(path, frames, format="extxyz")

@@ -4,6 +4,7 @@ import argparse
 import os
 
 from mace_smile.errors import UserError
+from mace_smile.training.requirements import has_stage_two, start_of_stage_two
 
 #: What a launcher tells each process.
 VARIABLES = {
@@ -36,20 +37,12 @@ def check_ranks(args: argparse.Namespace) -> None:
             f"--distributed with --launcher {args.launcher} finds no {', '.join(missing)} in the "
             f"environment; {remedy}"
         )
-    has_stage_two = args.swa or args.start_swa is not None
-    if has_stage_two and args.patience < start_of_stage_two(args) < args.max_num_epochs:
+    if has_stage_two(args) and args.patience < start_of_stage_two(args) < args.max_num_epochs:
         raise UserError(
             f"--patience {args.patience} may end the first stage before epoch "
             f"{start_of_stage_two(args)}, where stage two starts, which MACE tells one rank alone: "
             "with --distributed give a larger --patience, or no stage two"
         )
-
-
-def start_of_stage_two(args: argparse.Namespace) -> int:
-    """The epoch at which stage two starts, by MACE's default where none is given."""
-    if args.start_swa is not None:
-        return int(args.start_swa)
-    return max(1, int(args.max_num_epochs) // 4 * 3)
 
 
 def check_frames_of_ranks(n_train: int, n_valid: int) -> None:

@@ -29,6 +29,13 @@ def has_stage_two(args: argparse.Namespace) -> bool:
     return bool(args.swa) or args.start_swa is not None
 
 
+def start_of_stage_two(args: argparse.Namespace) -> int:
+    """The epoch at which stage two starts, by MACE's default where none is given."""
+    if args.start_swa is not None:
+        return int(args.start_swa)
+    return max(1, int(args.max_num_epochs) // 4 * 3)
+
+
 CHARGES = Requirement(
     lambda args: value_of(args, "charge_head") != "none",
     "--charge_head none predicts no charges; use --charge_head local",

@@ -4,7 +4,7 @@ import argparse
 
 from mace_smile.errors import UserError
 from mace_smile.training.checkpoints import find_checkpoints
-from mace_smile.training.requirements import has_stage_two
+from mace_smile.training.requirements import has_stage_two, start_of_stage_two
 
 
 def check_stages(args: argparse.Namespace, start_epoch: int) -> None:
@@ -16,7 +16,7 @@ def check_stages(args: argparse.Namespace, start_epoch: int) -> None:
     last = args.max_num_epochs
     stages = {False: (0, last)}
     if has_stage_two(args):
-        start = args.start_swa or max(1, last // 4 * 3)  # as MACE has it
+        start = start_of_stage_two(args)
         stages = {False: (0, min(start, last))}
         if start < last:
             stages[True] = (start, last)
